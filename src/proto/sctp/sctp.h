@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GV_PROTO_SCTP_SCTP_H
+#define GV_PROTO_SCTP_SCTP_H
+
+/*
+ * sctp - one SCTP association over DTLS (RFC 9260, 8261) with partial reliability (RFC 3758), stream reset
+ * (RFC 6525) and zero checksum (RFC 9653).
+ *
+ * Does:      INIT/COOKIE (also simultaneous), DATA with fragments, SACK with gaps, FORWARD-TSN, HEARTBEAT,
+ *            SHUTDOWN/ABORT, retransmission and congestion control; and tunnel mode: one unordered stream whose
+ *            messages are IP packets that carry their own congestion control (design: RFC 8085 3.1.11).
+ * Does not:  encrypt (crypto/record seals the batches in place), know data channels (proto/dcep), read a clock.
+ * Thread:    the owner's.
+ * Memory:    at sctp_new(), plus bounded buffers for reliable messages. Nothing is allocated for tunnel packets.
+ * Time:      now_us is monotonic microseconds.
+ */
+
+#include "base/batch.h"
+#include "base/macro.h"
+#include "base/rng.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sctp; /* opaque */
+
+#define SCTP_HEADER_BYTES      12
+#define SCTP_DATA_HEADER_BYTES 16
+#define SCTP_STREAMS_MAX       65535
+
+struct sctp_config {
+	uint16_t local_port, remote_port; /* 5000 and 5000 in WebRTC */
+	uint16_t max_packet_bytes;        /* largest SCTP packet to make, header included */
+	uint32_t
+		max_message_bytes; /* largest message to accept: announced in SDP, at most 262144 */
+	bool zero_checksum;        /* announce RFC 9653 (the lower layer is DTLS) */
+	struct rng rng;            /* copied: tags, TSN, cookies */
+};
+
+/* How a message is sent (RFC 8831 6.4 maps channel types to these). */
+enum sctp_reliability {
+	SCTP_RELIABLE,
+	SCTP_MAX_RETRANSMITS,
+	SCTP_MAX_LIFETIME,
+};
+
+struct sctp_send_options {
+	uint16_t stream;
+	uint32_t ppid;
+	bool unordered;
+	enum sctp_reliability reliability;
+	uint32_t limit; /* retransmissions or milliseconds */
+};
+
+/* One received message. */
+struct sctp_msg {
+	uint16_t stream;
+	uint32_t ppid;
+	const uint8_t *data; /* borrowed until the next call with this association */
+	size_t len;
+};
+
+enum sctp_event_type {
+	SCTP_EVENT_UP,           /* established: messages may be sent */
+	SCTP_EVENT_DOWN,         /* ended: reason */
+	SCTP_EVENT_STREAM_RESET, /* the peer reset its outgoing stream: stream */
+	SCTP_EVENT_WRITABLE,     /* room in the send buffer again after SCTP_FULL */
+};
+
+enum sctp_down_reason {
+	SCTP_DOWN_SHUTDOWN = 1, /* clean, by either side */
+	SCTP_DOWN_ABORTED,      /* ABORT received or a protocol violation */
+	SCTP_DOWN_TIMEOUT,      /* the peer stopped answering */
+};
+
+struct sctp_event {
+	enum sctp_event_type type;
+	enum sctp_down_reason reason;
+	uint16_t stream;
+};
+
+enum sctp_result {
+	SCTP_OK = 0,
+	SCTP_FULL = 1,       /* send buffer or in-flight limit: try later */
+	SCTP_NOT_UP = 2,     /* not established */
+	SCTP_TOO_LARGE = 3,  /* above the peer's or our message limit */
+	SCTP_BAD_STREAM = 4, /* above the negotiated number of streams */
+};
+
+/* Monotonic counters; read by the owner at any time. */
+struct sctp_counters {
+	uint64_t packets_in, packets_out, data_in, data_out;
+	uint64_t bad_packet; /* malformed, wrong tag or ports */
+	uint64_t bad_checksum;
+	uint64_t duplicate_tsn;
+	uint64_t gave_up; /* messages abandoned by partial reliability */
+	uint64_t retransmitted;
+	uint64_t reassembly_drop; /* over the bounds of fragments */
+	uint64_t
+		tunnel_stopped; /* packets refused by the circuit breaker or a full in-flight ring */
+};
+
+/* Makes an association in state CLOSED. *out is owned by the caller. Returns 0, -EINVAL, -ENOMEM. */
+int sctp_new(struct sctp **out, const struct sctp_config *config) gv_must_check gv_nonnull(1, 2);
+/* NULL is allowed. */
+void sctp_free(struct sctp *s);
+
+/* Sends INIT. WebRTC: both sides do (RFC 8831 6.2); a side that only waits answers INIT in any case. */
+void sctp_connect(struct sctp *s, uint64_t now_us) gv_nonnull(1);
+/* Clean end (SHUTDOWN) or hard end (ABORT). */
+void sctp_shutdown(struct sctp *s, uint64_t now_us) gv_nonnull(1);
+void sctp_abort(struct sctp *s, uint64_t now_us) gv_nonnull(1);
+bool sctp_is_up(const struct sctp *s) gv_nonnull(1);
+
+/* Queues one message (copied). Returns 0, SCTP_FULL, SCTP_NOT_UP, SCTP_TOO_LARGE, SCTP_BAD_STREAM; -ENOMEM. */
+int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *data, size_t len,
+              uint64_t now_us) gv_must_check gv_nonnull(1, 2);
+
+/* Resets our outgoing stream (RFC 6525), which closes a data channel. */
+int sctp_reset_stream(struct sctp *s, uint16_t stream, uint64_t now_us) gv_must_check gv_nonnull(1);
+
+/*
+ * Feeds n decrypted SCTP packets. They must stay unchanged until sctp_recv() has returned 0, because messages
+ * that came whole are handed out in place. Malformed packets are counted and dropped.
+ */
+void sctp_input(struct sctp *s, const struct pkt *in, size_t n, uint64_t now_us) gv_nonnull(1, 2);
+
+/* Up to max received messages, in order of delivery. Returns how many; 0 when there are no more. */
+size_t sctp_recv(struct sctp *s, struct sctp_msg *out, size_t max) gv_nonnull(1, 2);
+
+/*
+ * Fills `out` (empty, rooms set) with packets that are due: setup, SACK, FORWARD-TSN, reliable DATA. Returns the
+ * number of datagrams; call again (after sending) until 0.
+ */
+size_t sctp_output(struct sctp *s, struct batch *out, uint64_t now_us) gv_nonnull(1, 2);
+int sctp_event(struct sctp *s, struct sctp_event *out) gv_nonnull(1, 2);
+uint64_t sctp_deadline_us(const struct sctp *s) gv_nonnull(1);
+void sctp_timeout(struct sctp *s, uint64_t now_us) gv_nonnull(1);
+
+/*
+ * Tunnel mode for `stream` (both peers announced it in their hello): flight size, congestion window, T3 and RTT
+ * then come from the other streams alone. Before it, sctp_tunnel_send() obeys the congestion window as any DATA.
+ */
+void sctp_tunnel_start(struct sctp *s, uint16_t stream, uint64_t now_us) gv_nonnull(1);
+
+/*
+ * Writes n messages (IP packets, PPID 53, unordered, never retransmitted) of `stream` as DATA chunks straight
+ * into `out`, which may already hold datagrams: one per packet; small ones are bundled into one packet as long as
+ * that keeps the train equal. A message larger than a packet is cut into fragments. Nothing is kept of the
+ * payload. A pending SACK rides in front.
+ *
+ * Returns how many messages were consumed; fewer than n means the train is full (send it and call again with
+ * an empty one) or *result says why not: 0, SCTP_FULL (circuit breaker: no SACK progress for 3 s, or the ring of
+ * 65,536 states is full: drop and count), SCTP_NOT_UP.
+ */
+size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, size_t n,
+                        struct batch *out, uint64_t now_us, int *result) gv_nonnull(1, 3, 5, 7);
+
+/* Smoothed round trip of SACKs, 0 unknown. */
+uint32_t sctp_srtt_us(const struct sctp *s) gv_nonnull(1);
+const struct sctp_counters *sctp_counters(const struct sctp *s) gv_nonnull(1);
+
+GV_DEFINE_CLEANUP(struct sctp *, sctp_free)
+
+#endif /* GV_PROTO_SCTP_SCTP_H */
