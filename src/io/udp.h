@@ -85,7 +85,7 @@ int udp_send(struct udp *u, const struct netaddr *local, const struct netaddr *r
 
 /* What one receive gave: `len` bytes of datagrams of `size` bytes each, the last one may be shorter. */
 struct udp_train {
-	struct netaddr local;  /* where it was sent to, and the interface it came by */
+	struct netaddr local;  /* where it was sent to (port 0), and the interface it came by */
 	struct netaddr remote; /* ifindex is set for link-local addresses only */
 	size_t len;
 	size_t size; /* at least 1 unless len is 0 */
