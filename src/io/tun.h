@@ -26,13 +26,12 @@ enum tun_result {
 	TUN_OK = 0,
 	TUN_NO_DEVICE = 1, /* /dev/net/tun is missing */
 	TUN_DENIED = 2,    /* no right to open or create */
-	TUN_BUSY =
-		3, /* the name exists and is used by another program (also after retries for 1 s) */
-	TUN_NO_MORE = 4, /* all descriptors are in use */
+	TUN_BUSY = 3,      /* the name exists; one just freed by kill -9 still does for a moment */
+	TUN_NO_MORE = 4,   /* all descriptors are in use */
 };
 
 struct tun {
-	int fd; /* O_NONBLOCK; belongs to the pool */
+	int fd; /* O_NONBLOCK; owned by the pool, lent to the packet thread (tun_keep) */
 	char name[TUN_NAME_SIZE];
 	uint32_t ifindex;
 	bool vnet_hdr; /* each packet has a 10-byte virtio header; TSO and checksum offload are on */
@@ -45,16 +44,17 @@ int tun_pool_open(struct tun_pool **out, unsigned count, struct diag *diag)
 void tun_pool_free(struct tun_pool *p);
 
 /*
- * Makes interface `name`; offloads are tried stepwise: USO, TSO, checksum only, none. Environment
- * GOVPN_TUN_OFFLOAD=none|csum|tso|uso limits them for tests. Returns TUN_OK with *out filled, TUN_DENIED, TUN_BUSY,
- * TUN_NO_MORE; -errno.
+ * Makes interface `name`, never joining an existing one; offloads are tried stepwise: USO, TSO, checksum only, none.
+ * Environment GOVPN_TUN_OFFLOAD=none|csum|tso|uso limits them for tests. Does not wait: with TUN_BUSY the caller
+ * tries again by a timer, for 1 s, because the kernel needs a moment to remove the interface of a killed program.
+ * Returns TUN_OK with *out filled, TUN_DENIED, TUN_BUSY, TUN_NO_MORE; -errno.
  */
 int tun_attach(struct tun_pool *p, const char *name, struct tun *out, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2, 3);
 /*
- * Destroys the interface and gives the descriptor back to the pool for the next tun_attach(). A descriptor cannot be
- * detached from its interface, so it is reopened where the rights allow, else kept attached and down under a
- * parking name until reused; see tun_linux.c for what the kernel permits.
+ * Destroys the interface (netlink) and gives the descriptor back to the pool for the next tun_attach(): the kernel
+ * detaches a descriptor whose interface was deleted, and takes it again. Also for an interface that somebody else
+ * deleted already. Nobody may read or write t->fd any more. Takes up to some 30 ms in the kernel.
  */
 void tun_detach(struct tun_pool *p, struct tun *t) gv_nonnull(1, 2);
 
