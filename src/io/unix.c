@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "io/unix.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/loop.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <uv.h>
+
+LOG_MODULE("unix");
+
+#define READ_BYTES 8192
+
+struct unix_client {
+	uv_pipe_t uv;
+	struct unix_server *server;
+	struct unix_client *next; /* in server->clients */
+	struct unix_cred cred;
+	struct buf in;
+	bool closing;
+	char chunk[READ_BYTES];
+};
+
+struct unix_server {
+	uv_pipe_t uv;
+	char *path; /* owned */
+	unix_line_fn line;
+	unix_gone_fn gone;
+	void *user;
+	struct unix_client *clients;
+	size_t n_clients; /* not closing */
+	size_t handles; /* open or closing, the server's own included: memory goes with the last */
+	bool closing;
+};
+
+struct write_job {
+	uv_write_t uv;
+	char data[]; /* bytes being sent */
+};
+
+static bool fill_path(struct sockaddr_un *sa, const char *path, struct diag *diag)
+{
+	memset(sa, 0, sizeof(*sa));
+	sa->sun_family = AF_UNIX;
+	if (strlen(path) >= sizeof(sa->sun_path) || path[0] == '\0') {
+		diag_set(diag, "the socket path must have 1 to %zu bytes",
+		         sizeof(sa->sun_path) - 1);
+		return false;
+	}
+	memcpy(sa->sun_path, path, strlen(path) + 1);
+	return true;
+}
+
+/* Takes away a socket nobody answers on. Returns UNIX_OK, UNIX_IN_USE, UNIX_BAD_PATH, UNIX_DENIED; -errno. */
+static int clear_stale(const struct sockaddr_un *sa, struct diag *diag)
+{
+	struct stat st;
+
+	if (lstat(sa->sun_path, &st) != 0)
+		return errno == ENOENT || errno == ENOTDIR ? UNIX_OK : err_here(-errno);
+	if (!S_ISSOCK(st.st_mode)) {
+		diag_set(diag, "%s exists and is no socket", sa->sun_path);
+		return UNIX_BAD_PATH;
+	}
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_here(-errno);
+	int r = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0 ? 0 : -errno;
+	close(fd);
+	if (r == 0 || r == -EAGAIN) {
+		diag_set(diag, "another govpnd answers on %s", sa->sun_path);
+		return UNIX_IN_USE;
+	}
+	if (r == -EACCES || r == -EPERM)
+		return UNIX_DENIED;
+	if (unlink(sa->sun_path) != 0 && errno != ENOENT)
+		return errno == EACCES || errno == EPERM ? UNIX_DENIED : err_here(-errno);
+	log_debug("stale socket %s removed", sa->sun_path);
+	return UNIX_OK;
+}
+
+/* The folder of the socket (/run/govpn) is made when it is missing; what is wrong with it shows in bind(). */
+static void make_folder(const char *path)
+{
+	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	const char *slash = strrchr(path, '/');
+
+	if (slash == NULL || slash == path)
+		return;
+	memcpy(folder, path, (size_t)(slash - path));
+	folder[slash - path] = '\0';
+	if (mkdir(folder, 0755) != 0 && errno != EEXIST)
+		log_debug("cannot make %s", folder);
+}
+
+int unix_bind(int *out_fd, const char *path, mode_t mode, const char *group, struct diag *diag)
+{
+	struct sockaddr_un sa;
+
+	if (!fill_path(&sa, path, diag))
+		return UNIX_BAD_PATH;
+	make_folder(path);
+	int r = clear_stale(&sa, diag);
+	if (r != UNIX_OK)
+		return r < 0 ? err_up(r) : r;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_here(-errno);
+	mode_t old = umask(0177);
+	r = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0 ? 0 : -errno;
+	umask(old);
+	if (r < 0) {
+		close(fd);
+		diag_set(diag, "cannot make the socket %s: %s", path, strerror(-r));
+		return r == -EACCES || r == -EPERM || r == -EROFS ? UNIX_DENIED : UNIX_BAD_PATH;
+	}
+	const struct group *g = group != NULL ? getgrnam(group) : NULL;
+	/* Without the group only root may use the socket, which is the safe side. */
+	if (g != NULL && chown(path, (uid_t)-1, g->gr_gid) != 0)
+		log_debug("cannot give %s to group %s", path, group);
+	if (chmod(path, mode) != 0 || listen(fd, SOMAXCONN) != 0) {
+		r = -errno;
+		close(fd);
+		return err_here(r);
+	}
+	*out_fd = fd;
+	return UNIX_OK;
+}
+
+static void server_unref(struct unix_server *s)
+{
+	if (--s->handles > 0)
+		return;
+	mem_free(s->path);
+	mem_free(s);
+}
+
+static void on_client_closed(uv_handle_t *h)
+{
+	struct unix_client *c = GV_CONTAINER_OF((uv_pipe_t *)h, struct unix_client, uv);
+	struct unix_server *s = c->server;
+
+	buf_deinit(&c->in);
+	mem_free(c);
+	server_unref(s);
+}
+
+static void client_close(struct unix_client *c, bool tell)
+{
+	struct unix_server *s = c->server;
+
+	if (c->closing)
+		return;
+	c->closing = true;
+	for (struct unix_client **p = &s->clients; *p != NULL; p = &(*p)->next) {
+		if (*p == c) {
+			*p = c->next;
+			break;
+		}
+	}
+	s->n_clients--;
+	uv_close((uv_handle_t *)&c->uv, on_client_closed);
+	if (tell)
+		s->gone(s->user, c);
+}
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *out)
+{
+	struct unix_client *c = GV_CONTAINER_OF((uv_pipe_t *)h, struct unix_client, uv);
+
+	(void)suggested;
+	*out = uv_buf_init(c->chunk, sizeof(c->chunk));
+}
+
+/* Gives out the whole lines of c->in. The client may be closed by what a line causes. */
+static void cut_lines(struct unix_client *c)
+{
+	while (!c->closing && c->in.len > 0) {
+		char *begin = (char *)c->in.data;
+		char *end = memchr(begin, '\n', c->in.len);
+		if (end == NULL)
+			return;
+		*end = '\0';
+		c->server->line(c->server->user, c, begin, (size_t)(end - begin));
+		buf_consume(&c->in, (size_t)(end - begin) + 1);
+	}
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *chunk)
+{
+	struct unix_client *c = GV_CONTAINER_OF((uv_pipe_t *)stream, struct unix_client, uv);
+
+	if (c->closing || n == 0)
+		return;
+	if (n < 0 || buf_add(&c->in, chunk->base, (size_t)n) < 0) {
+		client_close(c, true);
+		return;
+	}
+	cut_lines(c);
+}
+
+static int read_cred(struct unix_client *c)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	uv_os_fd_t fd;
+	int r = uv_fileno((const uv_handle_t *)&c->uv, &fd);
+
+	if (r < 0)
+		return err_here(r);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
+		return err_here(-errno);
+	c->cred = (struct unix_cred){.pid = cred.pid, .uid = cred.uid, .gid = cred.gid};
+	return 0;
+}
+
+static void on_connection(uv_stream_t *stream, int status)
+{
+	struct unix_server *s = GV_CONTAINER_OF((uv_pipe_t *)stream, struct unix_server, uv);
+	struct unix_client *c;
+
+	if (status < 0 || s->closing)
+		return;
+	c = mem_new(struct unix_client);
+	if (c == NULL)
+		return; /* stays in the backlog until memory is back */
+	c->server = s;
+	c->in = BUF_INIT(UNIX_LINE_MAX);
+	if (uv_pipe_init(s->uv.loop, &c->uv, 0) < 0) {
+		mem_free(c);
+		return;
+	}
+	s->handles++;
+	s->n_clients++;
+	c->next = s->clients;
+	s->clients = c;
+	if (uv_accept(stream, (uv_stream_t *)&c->uv) < 0 || s->n_clients > UNIX_CLIENTS_MAX ||
+	    read_cred(c) < 0 || uv_read_start((uv_stream_t *)&c->uv, on_alloc, on_read) < 0)
+		client_close(c, false);
+}
+
+static void on_server_closed(uv_handle_t *h)
+{
+	server_unref(GV_CONTAINER_OF((uv_pipe_t *)h, struct unix_server, uv));
+}
+
+int unix_server_new(struct unix_server **out, struct loop *loop, int fd_moved, const char *path,
+                    unix_line_fn line, unix_gone_fn gone, void *user)
+{
+	struct unix_server *s = mem_new(struct unix_server);
+
+	if (s == NULL || (s->path = mem_strdup(path)) == NULL) {
+		mem_free(s);
+		close(fd_moved);
+		return err_here(-ENOMEM);
+	}
+	s->line = line;
+	s->gone = gone;
+	s->user = user;
+	s->handles = 1;
+	int r = uv_pipe_init(loop_uv(loop), &s->uv, 0);
+	if (r < 0) {
+		close(fd_moved);
+		mem_free(s->path);
+		mem_free(s);
+		return err_here(r);
+	}
+	r = uv_pipe_open(&s->uv, fd_moved);
+	if (r < 0)
+		close(fd_moved);
+	else
+		r = uv_listen((uv_stream_t *)&s->uv, UNIX_CLIENTS_MAX, on_connection);
+	if (r < 0) {
+		s->closing = true;
+		uv_close((uv_handle_t *)&s->uv, on_server_closed);
+		return err_here(r);
+	}
+	*out = s;
+	return 0;
+}
+
+void unix_server_close(struct unix_server *s)
+{
+	if (s == NULL || s->closing)
+		return;
+	s->closing = true;
+	while (s->clients != NULL)
+		client_close(s->clients, false);
+	if (unlink(s->path) != 0)
+		log_debug("socket %s was gone already", s->path);
+	uv_close((uv_handle_t *)&s->uv, on_server_closed);
+}
+
+const struct unix_cred *unix_client_cred(const struct unix_client *c)
+{
+	return &c->cred;
+}
+
+static void on_written(uv_write_t *uv, int status)
+{
+	(void)status; /* a broken line shows in on_read() */
+	mem_free(GV_CONTAINER_OF(uv, struct write_job, uv));
+}
+
+int unix_client_send(struct unix_client *c, const char *line, size_t len)
+{
+	if (c->closing)
+		return -ENOTCONN;
+	if (uv_stream_get_write_queue_size((const uv_stream_t *)&c->uv) + len + 1 > UNIX_OUT_MAX) {
+		client_close(c, true);
+		return err_here(-ENOBUFS);
+	}
+	struct write_job *w = mem_alloc(1, sizeof(*w) + len + 1);
+	if (w == NULL)
+		return err_here(-ENOMEM);
+	memcpy(w->data, line, len);
+	w->data[len] = '\n';
+	uv_buf_t b = uv_buf_init(w->data, (unsigned)(len + 1));
+	int r = uv_write(&w->uv, (uv_stream_t *)&c->uv, &b, 1, on_written);
+	if (r < 0) {
+		mem_free(w);
+		return err_here(r);
+	}
+	return 0;
+}
+
+static int send_all(int fd, const char *p, size_t n)
+{
+	while (n > 0) {
+		ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0)
+			return -errno;
+		p += sent;
+		n -= (size_t)sent;
+	}
+	return 0;
+}
+
+/* Reads up to the first '\n', which is dropped. */
+static int receive_line(int fd, struct buf *reply)
+{
+	char chunk[READ_BYTES];
+
+	for (;;) {
+		ssize_t n = recv(fd, chunk, sizeof(chunk), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN || errno == EWOULDBLOCK ? err_here(-ETIMEDOUT)
+			                                               : err_here(-errno);
+		if (n == 0)
+			return UNIX_CLOSED;
+		const char *end = memchr(chunk, '\n', (size_t)n);
+		int r = buf_add(reply, chunk, end != NULL ? (size_t)(end - chunk) : (size_t)n);
+		if (r < 0)
+			return err_up(r);
+		if (end != NULL)
+			return UNIX_OK;
+	}
+}
+
+static int connect_result(int e)
+{
+	switch (e) {
+	case ENOENT:
+	case ECONNREFUSED:
+	case ENOTDIR:
+	case EAGAIN:
+		return UNIX_NO_SERVER;
+	case EACCES:
+	case EPERM:
+		return UNIX_DENIED;
+	default:
+		return err_here(-e);
+	}
+}
+
+int unix_call(const char *path, const char *line, size_t len, struct buf *reply, int timeout_ms)
+{
+	struct sockaddr_un sa;
+	const struct timeval limit = {.tv_sec = timeout_ms / 1000,
+	                              .tv_usec = timeout_ms % 1000 * 1000};
+
+	if (!fill_path(&sa, path, NULL))
+		return UNIX_BAD_PATH;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_here(-errno);
+	int r = 0;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0)
+		r = err_here(-errno);
+	if (r == 0 && connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) != 0)
+		r = connect_result(errno);
+	if (r == UNIX_OK) {
+		r = send_all(fd, line, len);
+		if (r == 0)
+			r = send_all(fd, "\n", 1);
+		/* A server that closes early may have said why before. */
+		if (r == 0 || r == -EPIPE || r == -ECONNRESET)
+			r = receive_line(fd, reply);
+		if (r == -ECONNRESET)
+			r = UNIX_CLOSED;
+	}
+	close(fd);
+	return r;
+}
