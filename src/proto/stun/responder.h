@@ -30,7 +30,7 @@
 size_t stun_respond(const uint8_t *data, size_t len, const struct netaddr *from,
                     uint8_t out[static STUN_RESPONSE_MAX]) gv_must_check gv_nonnull(1, 3, 4);
 
-#define STUN_LIMIT_PER_S 20
+#define STUN_LIMIT_PER_S 20 /* answers to one source in any second */
 #define STUN_LIMIT_SETS  1024
 #define STUN_LIMIT_WAYS  4
 
