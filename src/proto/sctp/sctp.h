@@ -28,14 +28,20 @@ struct sctp; /* opaque */
 #define SCTP_HEADER_BYTES      12
 #define SCTP_DATA_HEADER_BYTES 16
 #define SCTP_STREAMS_MAX       65535
+#define SCTP_MESSAGE_BYTES_MAX 262144
+/* Limits of sctp_config.max_packet_bytes. */
+#define SCTP_PACKET_BYTES_MIN 512
+#define SCTP_PACKET_BYTES_MAX 9000
 
 struct sctp_config {
 	uint16_t local_port, remote_port; /* 5000 and 5000 in WebRTC */
 	uint16_t max_packet_bytes;        /* largest SCTP packet to make, header included */
-	uint32_t
-		max_message_bytes; /* largest message to accept: announced in SDP, at most 262144 */
-	bool zero_checksum;        /* announce RFC 9653 (the lower layer is DTLS) */
-	struct rng rng;            /* copied: tags, TSN, cookies */
+	/* Largest message to accept: announced in SDP; 1 .. SCTP_MESSAGE_BYTES_MAX. */
+	uint32_t max_message_bytes;
+	/* Largest message the peer accepts, from its SDP; 0: unknown, then max_message_bytes holds. */
+	uint32_t peer_max_message_bytes;
+	bool zero_checksum; /* announce RFC 9653 (the lower layer is DTLS) */
+	struct rng rng;     /* copied: tags, TSN, cookies */
 };
 
 /* How a message is sent (RFC 8831 6.4 maps channel types to these). */
@@ -72,6 +78,7 @@ enum sctp_down_reason {
 	SCTP_DOWN_SHUTDOWN = 1, /* clean, by either side */
 	SCTP_DOWN_ABORTED,      /* ABORT received or a protocol violation */
 	SCTP_DOWN_TIMEOUT,      /* the peer stopped answering */
+	SCTP_DOWN_RESTARTED,    /* the peer began anew: what was queued is lost, UP follows */
 };
 
 struct sctp_event {
@@ -91,14 +98,25 @@ enum sctp_result {
 /* Monotonic counters; read by the owner at any time. */
 struct sctp_counters {
 	uint64_t packets_in, packets_out, data_in, data_out;
-	uint64_t bad_packet; /* malformed, wrong tag or ports */
+	/* Malformed, wrong tag or ports. */
+	uint64_t bad_packet;
 	uint64_t bad_checksum;
+	/* Well-formed, but a lie: SACK of what was not sent, disordered gaps, wrong state. */
+	uint64_t bad_chunk;
 	uint64_t duplicate_tsn;
-	uint64_t gave_up; /* messages abandoned by partial reliability */
+	/* TSNs that the peer gave up and we never got: loss of the path towards us. */
+	uint64_t skipped_tsn;
+	/* Messages abandoned by partial reliability, those of tunnel mode not included. */
+	uint64_t gave_up;
 	uint64_t retransmitted;
-	uint64_t reassembly_drop; /* over the bounds of fragments */
-	uint64_t
-		tunnel_stopped; /* packets refused by the circuit breaker or a full in-flight ring */
+	/* Fragments over a bound, or of messages that never came whole. */
+	uint64_t reassembly_drop;
+	/* DATA refused: outside the TSN window or the receive buffer full. */
+	uint64_t receive_drop;
+	/* Tunnel messages refused: circuit breaker, full in-flight ring, no window. */
+	uint64_t tunnel_stopped;
+	/* Tunnel messages dropped: empty or larger than a train. */
+	uint64_t tunnel_bad_size;
 };
 
 /* Makes an association in state CLOSED. *out is owned by the caller. Returns 0, -EINVAL, -ENOMEM. */
@@ -113,11 +131,19 @@ void sctp_shutdown(struct sctp *s, uint64_t now_us) gv_nonnull(1);
 void sctp_abort(struct sctp *s, uint64_t now_us) gv_nonnull(1);
 bool sctp_is_up(const struct sctp *s) gv_nonnull(1);
 
-/* Queues one message (copied). Returns 0, SCTP_FULL, SCTP_NOT_UP, SCTP_TOO_LARGE, SCTP_BAD_STREAM; -ENOMEM. */
+/*
+ * Queues one message (copied, len > 0). In tunnel mode a message must fit one chunk, else SCTP_TOO_LARGE: the
+ * fragments of one message have adjacent TSNs, and nothing may hold the tunnel up between them.
+ * Returns 0, SCTP_FULL, SCTP_NOT_UP, SCTP_TOO_LARGE, SCTP_BAD_STREAM; -EINVAL, -ENOMEM.
+ */
 int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *data, size_t len,
               uint64_t now_us) gv_must_check gv_nonnull(1, 2);
 
-/* Resets our outgoing stream (RFC 6525), which closes a data channel. */
+/*
+ * Resets our outgoing stream (RFC 6525), which closes a data channel: after what is queued on it was sent. Until
+ * the peer agreed, sctp_send() on it gives SCTP_BAD_STREAM. Returns 0, SCTP_FULL (too many at once), SCTP_NOT_UP,
+ * SCTP_BAD_STREAM (no such stream, or the peer cannot reset); -ENOMEM.
+ */
 int sctp_reset_stream(struct sctp *s, uint16_t stream, uint64_t now_us) gv_must_check gv_nonnull(1);
 
 /*
@@ -134,7 +160,9 @@ size_t sctp_recv(struct sctp *s, struct sctp_msg *out, size_t max) gv_nonnull(1,
  * number of datagrams; call again (after sending) until 0.
  */
 size_t sctp_output(struct sctp *s, struct batch *out, uint64_t now_us) gv_nonnull(1, 2);
+/* Next event: 1 and *out, or 0. Drain sctp_recv() first: what came before a stream reset belongs before it. */
 int sctp_event(struct sctp *s, struct sctp_event *out) gv_nonnull(1, 2);
+/* When to call sctp_timeout(), UINT64_MAX for never; changes with each call of this association. */
 uint64_t sctp_deadline_us(const struct sctp *s) gv_nonnull(1);
 void sctp_timeout(struct sctp *s, uint64_t now_us) gv_nonnull(1);
 
@@ -152,10 +180,14 @@ void sctp_tunnel_start(struct sctp *s, uint16_t stream, uint64_t now_us) gv_nonn
  *
  * Returns how many messages were consumed; fewer than n means the train is full (send it and call again with
  * an empty one) or *result says why not: 0, SCTP_FULL (circuit breaker: no SACK progress for 3 s, or the ring of
- * 65,536 states is full: drop and count), SCTP_NOT_UP.
+ * 65,536 states is full: drop), SCTP_NOT_UP (also when the peer lacks RFC 3758), SCTP_BAD_STREAM. An empty message
+ * and one that no train can hold (above some 60,000 bytes) is consumed, dropped and counted.
  */
 size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, size_t n,
                         struct batch *out, uint64_t now_us, int *result) gv_nonnull(1, 3, 5, 7);
+
+/* The largest packet to make from now on (the path changed); clamped to the limits above. */
+void sctp_set_max_packet_bytes(struct sctp *s, uint16_t bytes) gv_nonnull(1);
 
 /* Smoothed round trip of SACKs, 0 unknown. */
 uint32_t sctp_srtt_us(const struct sctp *s) gv_nonnull(1);
