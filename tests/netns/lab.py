@@ -263,12 +263,13 @@ class Lab:
                             "-6 route replace default via 2001:db8::1")
         return node
 
-    def home(self, kind, lan=None):
+    def home(self, kind, lan=None, name=None):
         """A computer in a home of this kind; home N has the public address 203.0.113.(100 + N)."""
         self.homes += 1
         n = self.homes
+        name = name or f"h{n}"
         if kind == "open":
-            return self.public(f"h{n}", 100 + n)
+            return self.public(name, 100 + n)
         rules, ipv4, ipv6 = NAT_KINDS[kind]
         router = self.node(f"r{n}")
         self._forwarding(router)
@@ -284,7 +285,7 @@ class Lab:
             router.ip(f"-6 addr add {router.prefix6}:1/64 dev lan0 nodad")
             self.inet.ip(f"-6 route replace {router.prefix6}:/64 via 2001:db8::{100 + n}")
             router.nft(firewall_rules("ip6"))
-        return self.lan_host(router, f"h{n}")
+        return self.lan_host(router, name)
 
     def _uplink(self, router, n, kind, ipv4, ipv6):
         upstream, via, address = self.inet, "203.0.113.1", f"203.0.113.{100 + n}/24"

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""A resolver that never answers does not stall the daemon: its socket answers, its tunnel goes on.
+
+    h1 (public, resolver in a black hole), h2 (public) -- inet -- server
+"""
+
+import threading
+import time
+
+from govpn import NO_SERVER, Computer, Pinger, Server, wait_mesh
+from lab import RUN, check
+
+GAP_S = 0.05
+ALONE = True
+
+
+def scenario(lab):
+    with open(f"{RUN}/resolv.conf", "w", encoding="ascii") as f:
+        f.write("nameserver 203.0.113.250\noptions timeout:3 attempts:2\n")
+    dead = ("unshare", "--mount", "sh", "-c", f'mount --bind {RUN}/resolv.conf /etc/resolv.conf && exec "$@"', "sh")
+    server = Server(lab).start()
+    a = Computer(lab, lab.home("open"), wrap=dead).start()
+    b = Computer(lab, lab.home("open")).start()
+    b.join(a.create("party", server)["invite"])
+    addresses = wait_mesh(lab, [a, b])
+    ping = Pinger(a.node, addresses[b])
+    results = []
+    thread = threading.Thread(target=lambda: results.append(
+        a.run("create", "other", "--server", "https://signal.example:8443", "--insecure", timeout_s=60)))
+    usual = []
+    for _ in range(20):
+        start = time.monotonic()
+        a.ok("list")
+        usual.append(time.monotonic() - start)
+    thread.start()
+    gaps = []
+    while thread.is_alive():
+        start = time.monotonic()
+        a.ok("list")
+        gaps.append(time.monotonic() - start)
+    lost, sent = ping.stop()
+    check(results[0].code == NO_SERVER, f"exit code {NO_SERVER} expected: {results[0]}")
+    worst = max(gaps) - min(usual)  # beyond what starting a program costs
+    check(worst < GAP_S * lab.slow, f"the daemon was silent for {worst * 1000:.0f} ms")
+    check(lost == 0, f"{lost} of {sent} pings lost")
+    return f"longest gap {worst * 1000:.0f} ms in {len(gaps)} requests, 0 of {sent} pings lost"

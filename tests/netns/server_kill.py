@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""The server is killed with -9 and started again under a ping of 100 a second: not one is lost.
+
+    h1 (port NAT), h2 (public) -- inet -- server
+"""
+
+import time
+
+from govpn import OK, Pinger, group
+from lab import check
+
+ALONE = True
+
+
+def scenario(lab):
+    server, (a, b), addresses = group(lab, ["port", "open"])
+    ping = Pinger(a.node, addresses[b])
+    until = time.monotonic() + 1
+    lab.wait(lambda: time.monotonic() > until, 5, "a second of pings")
+    server.kill9()
+    until = time.monotonic() + 3
+    lab.wait(lambda: time.monotonic() > until, 5, "three seconds without a server")
+    server.start()
+    # Both are back when the server answers a request of theirs again; wait out what follows a new login.
+    for one in (a, b):
+        lab.wait(lambda one=one: one.run("invite" if one is a else "list").code == OK, 40, f"{one.name} is back")
+    lab.wait(lambda: server.stats()["computers"]["connected"] >= 2, 40, "both are logged in again")
+    until = time.monotonic() + 2
+    lab.wait(lambda: time.monotonic() > until, 5, "two seconds after the return")
+    lost, sent = ping.stop()
+    check(lost == 0, f"{lost} of {sent} lost")
+    return f"0 of {sent} lost"
