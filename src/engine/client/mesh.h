@@ -76,7 +76,7 @@ struct mesh_event {
 	uint8_t key[SIG_KEY_SIZE];
 	enum msg_type msg_type; /* with SIGNAL: MSG_SDP_OFFER, MSG_SDP_ANSWER, MSG_ICE_CANDIDATE */
 	const struct msg_sdp *sdp; /* with SIGNAL; borrowed until the next call of the mesh */
-	const struct msg_candidate *candidate;
+	const struct msg_ice_candidate *candidate;
 	const uint8_t *data; /* with DOCUMENT; borrowed likewise */
 	size_t len;
 	uint64_t ping_id;
@@ -154,16 +154,16 @@ int mesh_offer(struct mesh *m, const struct msg_sdp *offer, uint64_t now_us)
 	gv_must_check gv_nonnull(1, 2);
 int mesh_answer(struct mesh *m, const struct msg_sdp *answer, uint64_t now_us)
 	gv_must_check gv_nonnull(1, 2);
-int mesh_candidate(struct mesh *m, const struct msg_candidate *c, uint64_t now_us)
+int mesh_candidate(struct mesh *m, const struct msg_ice_candidate *c, uint64_t now_us)
 	gv_must_check gv_nonnull(1, 2);
 
 /* An event of the data plane whose net is this one. */
 void mesh_dataplane_event(struct mesh *m, const struct dataplane_event *e, uint64_t now_us)
 	gv_nonnull(1, 2);
 
-/* Sends a ping over `ctl`; MESH_EVENT_PONG follows. Returns MESH_OK; MESH_REFUSED without a connected peer. */
-int mesh_ping(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE], uint64_t ping_id,
-              uint64_t now_us) gv_must_check gv_nonnull(1, 2);
+/* Sends a ping over `ctl`; ping_id is now_us and comes back in MESH_EVENT_PONG. Returns MESH_OK; MESH_REFUSED without a connected peer. */
+int mesh_ping(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE], uint64_t ping_id)
+	gv_must_check gv_nonnull(1, 2);
 /* Tells connected peers that we leave the network for good. */
 void mesh_say_leave(struct mesh *m, const struct proof_leave *leave) gv_nonnull(1, 2);
 
@@ -179,5 +179,7 @@ void mesh_peer_status(const struct mesh *m, size_t i, struct mesh_peer_status *o
 	gv_nonnull(1, 3);
 /* Signaling and proofs refused since mesh_new(). */
 uint64_t mesh_refused(const struct mesh *m) gv_nonnull(1);
+
+GV_DEFINE_CLEANUP(struct mesh *, mesh_free)
 
 #endif /* GV_ENGINE_CLIENT_MESH_H */

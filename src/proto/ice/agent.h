@@ -130,6 +130,9 @@ int ice_input(struct ice_agent *a, const struct netaddr *local, const struct net
 /* Application data came over the selected pair (told at most each 100 ms): counts as liveness. */
 void ice_heard(struct ice_agent *a, uint64_t now_us) gv_nonnull(1);
 
+/* Application data was sent over the selected pair at now_us: an answer is expected, so silence counts from here. */
+void ice_sent(struct ice_agent *a, uint64_t now_us) gv_nonnull(1);
+
 /* The next datagram to send: 1 and *out filled, or 0. */
 int ice_output(struct ice_agent *a, struct ice_packet *out, uint64_t now_us) gv_nonnull(1, 2);
 /* The next event: 1 and *out filled, or 0. */

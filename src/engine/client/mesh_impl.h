@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GV_ENGINE_CLIENT_MESH_IMPL_H
+#define GV_ENGINE_CLIENT_MESH_IMPL_H
+
+/*
+ * mesh_impl - what mesh.c, peer.c, link.c and ctlchan.c share. Not for others.
+ *
+ *   mesh.c     members, routing of signaling and data plane events, candidates of this computer, events out
+ *   peer.c     policy for one member: when to offer, which of its links is used, retries
+ *   link.c     mechanics of one link: ICE, DTLS handshake, keys, path, end
+ *   ctlchan.c  what is said on `ctl`: confirmation, hello, ping, documents, in-band signaling
+ */
+
+#include "base/netaddr.h"
+#include "base/rng.h"
+#include "crypto/cert.h"
+#include "crypto/dtls.h"
+#include "crypto/identity.h"
+#include "engine/client/mesh.h"
+#include "engine/dataplane/dataplane.h"
+#include "proto/ice/agent.h"
+#include "proto/ice/gather.h"
+#include "proto/sig/ctl.h"
+#include "proto/sig/proof.h"
+
+#include <uthash.h>
+
+/* A link that has not carried IP this long after it began is given up. */
+#define LINK_SETUP_US (20u * 1000000u)
+/* A replaced link still receives this long: packets of the old path are under way. */
+#define LINK_DRAIN_US (2u * 1000000u)
+/* A quiet path that the checks did not bring back by then gets a replacing link. */
+#define PEER_QUIET_US (3u * 1000000u)
+/* Events that wait for the supervisor; more is a supervisor that does not ask. */
+#define MESH_MAX_EVENTS 8192
+/* Candidates of this computer: host and server-reflexive ones of each address. */
+#define MESH_MAX_CANDS (2 * MESH_MAX_ADDRESSES)
+
+enum link_state {
+	LINK_OFFERED,  /* our offer is out, no answer yet */
+	LINK_CHECKING, /* both descriptions known: ICE, then the DTLS handshake */
+	LINK_SECURED,  /* keys installed: SCTP, `ctl`, proofs */
+	LINK_UP,       /* IP passes */
+	LINK_DRAINING, /* replaced: receives until its deadline */
+	LINK_DEAD,     /* to be deleted by its peer */
+};
+
+struct link {
+	struct peer *peer;
+	uint32_t handle;
+	enum link_state state;
+	bool offerer;
+	uint64_t created_us, deadline_us;     /* deadline: setup, then draining */
+	struct dataplane_link_shared *shared; /* freed when the data plane let go */
+
+	struct ice_agent *ice;
+	bool has_path;
+	bool selected; /* the path was nominated, not just valid */
+	struct netaddr local, remote;
+	enum ice_cand_type remote_type;
+	uint32_t rtt_us;
+	uint64_t heard_told_us; /* what ICE was told of shared->heard_us, and of sent_us */
+	uint64_t sent_told_us;
+
+	struct dtls *dtls;
+	bool keys_given, dtls_done;
+
+	/* Both descriptions as they were signed; the SDP texts are owned. */
+	struct proof_offer offer, answer;
+	char *offer_sdp, *answer_sdp;
+
+	bool ctl_open, ip_open, confirmed, hello_got, ip_allowed;
+	uint64_t quiet_us; /* since when nothing is heard; 0: the path answers */
+	uint64_t watch_us; /* when to look at the shared block again */
+	struct ctl_parts parts;
+	uint32_t next_content_id;
+	/* A document being sent in parts. */
+	struct buf doc_out;
+	size_t doc_next;
+	uint64_t doc_at_us;
+	uint32_t doc_id;
+};
+
+struct peer {
+	struct mesh *mesh;
+	uint8_t key[SIG_KEY_SIZE];
+	struct admission admission;
+	struct netaddr ip4, ip6;
+	uint64_t session; /* as the server says, or proven by a link */
+	bool connected;   /* in the network now, says the server */
+	bool ip_proven;   /* its address stood in a proof that we verified */
+
+	uint32_t handle; /* in the data plane; 0: not added */
+	struct netaddr dp_ip4;
+	struct dataplane_stats *stats;
+	struct link *use, *next, *old;
+
+	uint64_t offer_at_us; /* when to offer; CLOCK_NEVER: not planned */
+	unsigned attempts;    /* failed ones in a row */
+	bool failed;
+	UT_hash_handle hh;
+};
+
+/* A block that the data plane may still touch; freed at its GONE event. */
+struct mesh_limbo {
+	struct mesh_limbo *next;
+	uint32_t handle;
+	void *shared;
+};
+
+struct mesh_out {
+	struct mesh_out *next;
+	struct mesh_event event;
+	struct msg_sdp sdp;
+	struct msg_ice_candidate candidate;
+	uint8_t data[]; /* texts or document that the event points to */
+};
+
+struct mesh {
+	struct mesh_config c;
+	uint8_t key[SIG_KEY_SIZE];
+	struct rng rng;
+	bool signaling, closing;
+	struct peer *peers; /* uthash by key */
+
+	struct gather *gather;
+	struct netaddr addresses[MESH_MAX_ADDRESSES];
+	size_t n_addresses;
+	struct netaddr stun[MESH_MAX_STUN];
+	size_t n_stun;
+	struct ice_cand cands[MESH_MAX_CANDS];
+	size_t n_cands;
+	bool cands_done;
+
+	struct mesh_limbo *limbo;
+	struct mesh_out *out_head, **out_tail, *out_given;
+	size_t n_out;
+	uint64_t refused;
+};
+
+/* mesh.c */
+
+/* Queues an event; `data` is copied behind it. A full queue drops it: the supervisor is stuck then. */
+void mesh_emit(struct mesh *m, const struct mesh_event *e, const void *data, size_t len);
+/* Hands a signaling message to the server or, without it, to the peer's live `ctl`. */
+void mesh_signal_sdp(struct peer *p, enum msg_type type, const struct msg_sdp *sdp);
+void mesh_signal_candidate(struct peer *p, const struct msg_ice_candidate *c);
+/* Keeps a shared block until the data plane let go of `handle`. */
+void mesh_limbo_add(struct mesh *m, uint32_t handle, void *shared);
+struct peer *mesh_find(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE]);
+uint32_t mesh_new_handle(struct mesh *m);
+/* Counts a refusal and logs why. Returns MESH_REFUSED. */
+/* Keeps the order of addresses after a member was added or moved. */
+void mesh_sort(struct mesh *m);
+int mesh_refuse(struct mesh *m, const uint8_t *key, const char *why);
+/* Deals with one signaling message that came in-band on `ctl` of p. */
+void mesh_in_band(struct peer *p, const uint8_t *text, size_t len, uint64_t now_us);
+
+/* peer.c */
+
+/* Makes one; added to m->peers. NULL: no memory. */
+struct peer *peer_new(struct mesh *m, const struct mesh_member *member);
+/* Cuts every link and frees the peer; not in m->peers any more. */
+void peer_free(struct peer *p, bool polite, uint64_t now_us);
+/* Starts an offer now. */
+void peer_offer(struct peer *p, uint64_t now_us);
+/* Plans an offer unless one is planned earlier. */
+void peer_plan_offer(struct peer *p, uint64_t at_us);
+/* Answers a verified offer. Returns MESH_OK, MESH_REFUSED; -errno. */
+int peer_take_offer(struct peer *p, const struct msg_sdp *msg, const struct proof_offer *offer,
+                    uint64_t now_us);
+/* The link's IP passes: it is the one in use from now on. */
+void peer_link_up(struct peer *p, struct link *l, uint64_t now_us);
+/* Deletes dead links, acts on deadlines, offers when due. */
+void peer_timeout(struct peer *p, uint64_t now_us);
+uint64_t peer_deadline_us(const struct peer *p);
+/* Adds the peer to the data plane with its present address. Returns 0; -errno. */
+int peer_attach(struct peer *p);
+struct link *peer_link_by_handle(struct peer *p, uint32_t handle);
+/* The link whose offer has this nonce, or NULL. */
+struct link *peer_link_by_nonce(struct peer *p, const uint8_t nonce[static PROOF_NONCE_SIZE]);
+enum mesh_peer_state peer_state(const struct peer *p);
+
+/* link.c */
+
+/* Makes a link with ICE agent and local candidates. Returns 0; -errno. */
+int link_new(struct link **out, struct peer *p, bool offerer, uint64_t now_us);
+/* Deletes it in the data plane and frees it. */
+void link_free(struct link *l, bool polite);
+/* Writes our SDP of this link. *out is owned by the caller. Returns 0; -errno. */
+int link_local_sdp(struct link *l, char **out);
+/* Takes the peer's SDP: credentials, candidates, fingerprint; begins the DTLS role. Returns MESH_OK, MESH_REFUSED; -errno. */
+int link_remote_sdp(struct link *l, const char *sdp, uint64_t now_us);
+void link_add_local(struct link *l, const struct ice_cand *c, uint64_t now_us);
+void link_end_local(struct link *l, uint64_t now_us);
+int link_remote_candidate(struct link *l, const struct msg_ice_candidate *c, uint64_t now_us);
+/* Sends what ICE and DTLS have to send, acts on their events. Call after anything was fed. */
+void link_pump(struct link *l, uint64_t now_us);
+void link_timeout(struct link *l, uint64_t now_us);
+uint64_t link_deadline_us(const struct link *l);
+void link_dataplane_event(struct link *l, const struct dataplane_event *e, uint64_t now_us);
+/* Marks it dead; the peer deletes it with the next peer_timeout(), which is due at once. */
+void link_fail(struct link *l, const char *why, uint64_t now_us);
+
+/* ctlchan.c */
+
+void ctlchan_open(struct link *l, uint64_t now_us);
+void ctlchan_input(struct link *l, const uint8_t *data, size_t len, uint64_t now_us);
+/* Hello again, because our document changed. */
+void ctlchan_hello(struct link *l);
+void ctlchan_bye(struct link *l, enum ctl_bye_reason reason);
+int ctlchan_ping(struct link *l, uint64_t id);
+void ctlchan_leave(struct link *l, const struct proof_leave *leave);
+/* Sends longer content in parts; at most CTL_PARTS_MAX bytes, and only what the lane takes at once. */
+void ctlchan_content(struct link *l, enum ctl_content content, const void *bytes, size_t n);
+/* Goes on with a document under way. */
+void ctlchan_timeout(struct link *l, uint64_t now_us);
+uint64_t ctlchan_deadline_us(const struct link *l);
+
+#endif /* GV_ENGINE_CLIENT_MESH_IMPL_H */
