@@ -40,7 +40,6 @@ struct identity;
 #define PROOF_TAG_LEAVE      "goVPN/1 leave"
 #define PROOF_TAG_IP6_PREFIX "goVPN/1 ipv6 prefix"
 #define PROOF_TAG_IP6_HOST   "goVPN/1 ipv6 host"
-#define PROOF_TAG_PASSWORD   "goVPN/1 password" /* salt of scrypt: proof_password_salt() */
 
 /*
  * A signature input under construction. A failure (no memory, above the maximum) is remembered, further fields are
@@ -147,12 +146,5 @@ struct proof_leave {
 int proof_leave_sign(struct proof_leave *p, const struct identity *id)
 	gv_must_check gv_nonnull(1, 2);
 int proof_leave_verify(const struct proof_leave *p) gv_must_check gv_nonnull(1);
-
-/*
- * The salt for deriving an invite's seed from a password: SHA-256(tag, network id). The seed is
- * scrypt(password, salt; N = 2^17, r = 8, p = 1), 32 bytes. Returns 0; -errno.
- */
-int proof_password_salt(const uint8_t network_id[static NETID_SIZE], uint8_t out[static 32])
-	gv_must_check gv_nonnull(1, 2);
 
 #endif /* GV_PROTO_SIG_PROOF_H */
