@@ -32,7 +32,7 @@ struct ws_client_config {
 	const char *host;    /* name for Host, SNI and the certificate; borrowed for the call */
 	bool tls;
 	bool insecure; /* any certificate */
-	bool has_pin; /* the certificate must have this SHA-256 (DER) and nothing else is checked */
+	bool has_pin; /* the certificate must have this pin (crypto/cert.h) and nothing else is checked */
 	uint8_t pin[WS_CLIENT_PIN_SIZE];
 	const char *
 		ca_pem; /* these CAs instead of the system's; NULL: the system's; borrowed for the call */
