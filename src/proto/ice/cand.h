@@ -34,6 +34,16 @@ struct ice_cand {
 const char *ice_cand_type_name(enum ice_cand_type type);
 
 /*
+ * A local preference for candidates of the interface with this rank (0: best): IPv6 just above IPv4 of the same
+ * interface and both above the next interface, so that neither family has to wait for all of the other
+ * (RFC 8421 4).
+ */
+uint16_t ice_cand_preference(enum netaddr_family family, unsigned rank);
+
+/* RFC 8445 5.1.2.1. */
+uint32_t ice_cand_priority(enum ice_cand_type type, uint16_t local_preference);
+
+/*
  * A local candidate with foundation and priority computed (RFC 8445 5.1.1.3, 5.1.2.1). local_preference ranks
  * bases of one type (IPv6 above IPv4, RFC 8421; a better interface above a worse), 0 .. 65535.
  */
