@@ -28,7 +28,6 @@ struct segment {
 	const uint8_t *packet; /* borrowed */
 	size_t len;
 	size_t at;           /* payload bytes written so far, counted from header_len */
-	uint64_t fixed_sum;  /* of the transport header without what changes */
 	uint32_t seq;        /* TCP: of the first segment */
 	uint32_t count;      /* segments written */
 	uint16_t size;       /* payload bytes of each segment but the last */
