@@ -136,11 +136,11 @@ class Computer:
         self.process.kill()
         self.process.wait()
 
-    def run(self, *args, stdin=None, timeout_s=30):
+    def run(self, *args, stdin=None, timeout_s=30, form=("--json",), wrap=()):
         """govpn --json ARGS, to its end."""
         words = [str(a) for a in args]
         done = subprocess.run(
-            self.node.wrap([program("govpn"), "--socket", self.socket, "--json", *words]), capture_output=True,
+            self.node.wrap([*wrap, program("govpn"), "--socket", self.socket, *form, *words]), capture_output=True,
             text=True, check=False, timeout=timeout_s * self.lab.slow, input=stdin or "",
         )
         return Result(words, done)
