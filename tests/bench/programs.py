@@ -64,11 +64,13 @@ class Fastd(Program):
             keys[side] = {"secret": out[out.index("Secret:") + 1], "public": out[out.index("Public:") + 1]}
         for side in "ab":
             other = OTHER[side]
+            # Only b calls: two that call at once wait 15 s before they try again.
+            remote = f"remote {OUTER[other]}:10000;" if side == "b" else ""
             path = self.file(side, f"""
                 mode tun; interface "fastd0"; method "salsa2012+umac"; mtu 1406; log level info;
                 bind {OUTER[side]}:10000; secret "{keys[side]['secret']}";
                 on up "ip addr add {INNER[side]} peer {INNER[other]} dev fastd0; ip link set fastd0 up";
-                peer "{other}" {{ key "{keys[other]['public']}"; remote {OUTER[other]}:10000; }}
+                peer "{other}" {{ key "{keys[other]['public']}"; {remote} }}
                 """)
             self.start(side, "fastd", "--config", path)
         return INNER
