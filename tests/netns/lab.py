@@ -428,16 +428,16 @@ def nat_rules(kind):
 
 
 def firewall_rules(family):
-    """A stateful firewall without translation."""
+    """A stateful firewall without translation; 1 and 58 are ICMP, which bare systems cannot name."""
     return f"""table {family} firewall {{
     chain forward {{ type filter hook forward priority filter; policy drop;
         ct state established,related accept
-        meta l4proto {{ icmp, ipv6-icmp }} accept
+        meta l4proto {{ 1, 58 }} accept
         iifname lan0 accept
     }}
     chain in {{ type filter hook input priority filter;
         iifname wan0 ct state established,related accept
-        iifname wan0 meta l4proto {{ icmp, ipv6-icmp }} accept
+        iifname wan0 meta l4proto {{ 1, 58 }} accept
         iifname wan0 drop
     }}
 }}
