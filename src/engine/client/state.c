@@ -171,6 +171,9 @@ static int read_file(const struct state *s, const char *name, struct buf *out, b
 	} else if (!S_ISREG(st.st_mode)) {
 		diag_set(diag, "%s is no regular file", name);
 		r = STATE_CORRUPT;
+	} else if (st.st_uid != geteuid()) {
+		diag_set(diag, "%s belongs to another user", name);
+		r = STATE_DENIED;
 	} else if ((st.st_mode & 0077) != 0) {
 		diag_set(diag, "%s can be used by others: chmod 0600 it", name);
 		r = STATE_DENIED;
