@@ -356,14 +356,16 @@ static bool shape_is_ok(const char *text, size_t len)
 
 static int load(const char *text, size_t len, json_t **out, struct diag *diag)
 {
-	json_error_t error;
+	json_error_t error = {0};
 
 	if (!shape_is_ok(text, len)) {
 		diag_set(diag, "The message is nested too deeply or has too many values.");
 		return MSG_BAD_JSON;
 	}
 	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
-	if (root == NULL && json_error_code(&error) == json_error_out_of_memory)
+	/* Without a text it was no error of the input. */
+	if (root == NULL &&
+	    (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory))
 		return err_here(-ENOMEM);
 	if (!json_is_object(root)) {
 		json_decref(root);
