@@ -182,9 +182,11 @@ int store_failures_set(struct store *s, const void *scope, size_t scope_n,
                        const struct store_failures *f) gv_must_check gv_nonnull(1, 2, 4);
 int store_failures_clear(struct store *s, const void *scope, size_t scope_n)
 	gv_must_check gv_nonnull(1, 2);
-/* Forgets scopes whose window began before `unix_s`, except long streaks (>= keep_streak). Returns 0; -errno. */
-int store_failures_purge(struct store *s, int64_t unix_s, uint32_t keep_streak)
-	gv_must_check gv_nonnull(1);
+/*
+ * Forgets scopes whose window began before `unix_s`, except those of networks that exist. A network's scope is one byte
+ * and its id. Returns 0; -errno.
+ */
+int store_failures_purge(struct store *s, int64_t unix_s) gv_must_check gv_nonnull(1);
 
 GV_DEFINE_CLEANUP(struct store *, store_close)
 

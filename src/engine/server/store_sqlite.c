@@ -141,7 +141,8 @@ static const char *const statement_text[ST_COUNT_] = {
 		" VALUES (?1, ?2, ?3, ?4)"
 		" ON CONFLICT DO UPDATE SET window_unix_s = ?2, count = ?3, streak = ?4",
 	[ST_FAILURES_CLEAR] = "DELETE FROM failure WHERE scope = ?1",
-	[ST_FAILURES_PURGE] = "DELETE FROM failure WHERE window_unix_s < ?1 AND streak < ?2",
+	[ST_FAILURES_PURGE] = "DELETE FROM failure WHERE window_unix_s < ?1 AND NOT EXISTS"
+			      " (SELECT 1 FROM network WHERE id = substr(scope, 2))",
 };
 
 struct store {
@@ -915,11 +916,10 @@ int store_failures_clear(struct store *s, const void *scope, size_t scope_n)
 	return run_plain(st);
 }
 
-int store_failures_purge(struct store *s, int64_t unix_s, uint32_t keep_streak)
+int store_failures_purge(struct store *s, int64_t unix_s)
 {
 	sqlite3_stmt *st = statement(s, ST_FAILURES_PURGE);
 
 	bind_int(st, 1, unix_s);
-	bind_int(st, 2, keep_streak);
 	return run_plain(st);
 }
