@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -162,8 +163,8 @@ static void admission_parse_bad_names_return_bad_name(void **state)
 	(void)state;
 	setup(&f);
 	for (size_t i = 0; i < GV_ARRAY_SIZE(rows); i++) {
-		strcpy(f.a.name, rows[i].name);
-		strcpy(f.a.label, rows[i].label);
+		(void)snprintf(f.a.name, sizeof(f.a.name), "%s", rows[i].name);
+		(void)snprintf(f.a.label, sizeof(f.a.label), "%s", rows[i].label);
 		assert_int_equal(admission_sign(&f.a, f.member), -EINVAL);
 		expect(&f, ADMISSION_BAD_NAME);
 		size_t n = admission_encode(&f.a, bytes);

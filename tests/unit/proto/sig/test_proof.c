@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -223,7 +224,7 @@ static void flip_sdp(struct fixture *f, struct proof_offer *p)
 	const char *sdp = p->sdp;
 	char copy[64];
 
-	strcpy(copy, sdp);
+	(void)snprintf(copy, sizeof(copy), "%s", sdp);
 	p->sdp = copy;
 	for (size_t i = 0; i < strlen(sdp); i++) {
 		copy[i] ^= 1;
