@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GV_ENGINE_CLIENT_SUPERVISOR_IMPL_H
+#define GV_ENGINE_CLIENT_SUPERVISOR_IMPL_H
+
+/*
+ * supervisor_impl - what the parts of the supervisor share. Not for others.
+ *
+ *   supervisor.c  start and end, events of the data plane, addresses of the computer, the broadcast route
+ *   server.c      one signaling connection for all networks of a server
+ *   network.c     one network while it is up: connect, answers, documents, members
+ *   tunnel.c      the interface of a network: name, addresses, sockets, data plane
+ *   verbs.c       create, join, up, down, leave, ping, set, list
+ *   owner.c       what only the owner can do: invite, kick, unban, rename
+ *   status.c      how networks look in JSON
+ */
+
+#include "base/diag.h"
+#include "base/netaddr.h"
+#include "base/rng.h"
+#include "engine/client/mesh.h"
+#include "engine/client/sigclient.h"
+#include "engine/client/sigline.h"
+#include "engine/client/state.h"
+#include "engine/client/subnet.h"
+#include "engine/client/supervisor.h"
+#include "io/tun.h"
+#include "io/udp.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cert;
+struct loop_fd;
+struct loop_timer;
+
+#define SUPERVISOR_MTU         1380
+#define SUPERVISOR_RESOLV_CONF "/etc/resolv.conf"
+/* Bound on what waits for replies at a time: each client of the local API has one. */
+#define SUPERVISOR_OPS_MAX 128
+
+/* --- server.c --- */
+
+struct server {
+	struct server *next;
+	struct supervisor *sup;
+	struct sigline *line;    /* owned */
+	unsigned users;          /* networks and operations that need it */
+	struct loop_timer *idle; /* closes it some time after the last user */
+	struct netaddr stun[MESH_MAX_STUN];
+	size_t n_stun;
+	struct server_lookup *lookups; /* names of STUN servers being resolved */
+};
+
+/* The connection to this server, made when it is the first user. NULL: too many servers, or no memory. */
+struct server *server_get(struct supervisor *s, const struct state_server *at) gv_nonnull(1, 2);
+void server_put(struct server *srv);
+void server_free_all(struct supervisor *s) gv_nonnull(1);
+/* As in sigclient.h, and looks at the deadline again. */
+int server_request(struct server *srv, struct msg *m, sigclient_reply_fn fn, void *user)
+	gv_must_check gv_nonnull(1, 2, 3);
+int server_send(struct server *srv, struct msg *m) gv_must_check gv_nonnull(1, 2);
+bool server_is_up(const struct server *srv) gv_nonnull(1);
+const char *server_problem(const struct server *srv) gv_nonnull(1);
+
+/* --- network.c --- */
+
+enum net_phase {
+	NET_DOWN,
+	NET_WAITING, /* to be up; no interface yet */
+	NET_UP,      /* interface and mesh are there */
+	NET_CLOSING, /* until peers and data plane let go */
+};
+
+struct net {
+	struct supervisor *sup;
+	struct state_network *st; /* owned by the state */
+	struct server *server;    /* while not down */
+	enum net_phase phase;
+	bool signaling;      /* the server connected us to this network */
+	bool asked;          /* ConnectNetwork is under way */
+	bool restart;        /* after NET_CLOSING begin again */
+	bool remove;         /* after NET_CLOSING forget the network */
+	bool doc_unsent;     /* the server has not confirmed our newest document */
+	struct diag problem; /* why it is not up; empty while all is well */
+	uint64_t order;      /* of connecting: the highest is the most recent */
+	struct netaddr ip4, ip6;
+
+	uint32_t handle; /* in the data plane; 0 none */
+	struct tun tun;
+	bool tun_attached, in_dataplane;
+	uint64_t attach_until_us; /* a busy interface name is tried again until then */
+	unsigned port_index;
+	uint16_t udp4_port, udp6_port;
+	struct dataplane_stats *shared; /* owned until NET_GONE */
+	struct mesh *mesh;              /* owned */
+	struct loop_timer *timer;       /* deadline of the mesh */
+	struct loop_timer *retry;       /* of connecting or attaching */
+};
+
+int net_new(struct net **out, struct supervisor *s, struct state_network *st)
+	gv_must_check gv_nonnull(1, 2, 3);
+void net_free(struct net *n);
+/* To be connected, or not, from now on. */
+void net_start(struct net *n) gv_nonnull(1);
+void net_stop(struct net *n) gv_nonnull(1);
+/* Stops it and takes it out of the state. */
+void net_forget(struct net *n) gv_nonnull(1);
+/* From the server: login done, line lost, a notice or forwarded message. */
+void net_server_up(struct net *n) gv_nonnull(1);
+void net_server_down(struct net *n) gv_nonnull(1);
+void net_notice(struct net *n, const struct msg *m) gv_nonnull(1, 2);
+/* A NetworkCreated or NetworkJoined says the same as NetworkConnected, but for the connection. */
+int net_take_answer(struct net *n, const struct msg_network *m, struct diag *diag)
+	gv_must_check gv_nonnull(1, 2, 3);
+/* Puts a verified newer document in place (moved) and saves it. Returns 0; -errno. */
+int net_adopt(struct net *n, struct document *doc_moved) gv_must_check gv_nonnull(1, 2);
+/* Carries events of the mesh out; after every call of the mesh. */
+void net_pump(struct net *n) gv_nonnull(1);
+bool net_is_owner(const struct net *n) gv_nonnull(1);
+/* Sets why it is not up. */
+void net_set_problem(struct net *n, const char *fmt, ...) gv_nonnull(1, 2) gv_format(2, 3);
+/* From the network's id in a message: NULL when unknown. */
+struct net *net_find(const struct supervisor *s, const uint8_t id[static NETID_SIZE])
+	gv_nonnull(1, 2);
+
+/* --- tunnel.c --- */
+
+enum tunnel_result {
+	TUNNEL_OK = 0,
+	TUNNEL_LATER = 1,  /* the retry timer runs */
+	TUNNEL_FAILED = 2, /* n->problem says why */
+};
+
+/* Makes the interface with n->ip4 and n->ip6, sockets, the data plane's net and the mesh. Returns TUNNEL_*; -errno. */
+int tunnel_open(struct net *n) gv_must_check gv_nonnull(1);
+/* Begins to close; tunnel_gone() follows when the data plane let go. */
+void tunnel_close(struct net *n) gv_nonnull(1);
+/* NET_GONE: takes the interface away. */
+void tunnel_gone(struct net *n, int tun_fd) gv_nonnull(1);
+/* The mesh may have become idle: goes on with closing. */
+void tunnel_closing_step(struct net *n) gv_nonnull(1);
+
+/* --- supervisor.c --- */
+
+/* A request that waits for something. */
+struct op {
+	struct op *next;
+	struct supervisor *sup;
+	struct localapi_call *call;
+	struct loop_timer *timer; /* gives up */
+	struct net *net;          /* may be NULL */
+	struct server *server;    /* may be NULL; one use of it */
+	/* The network it waits for changed its phase, or got a problem. NULL: not interested. */
+	void (*net_changed)(struct op *op);
+	/* Called once before it is freed. */
+	void (*deinit)(struct op *op);
+	void *data; /* of the verb; owned by deinit */
+	bool busy;  /* a worker uses data: freed when it is done */
+	bool dead;
+};
+
+struct supervisor {
+	struct supervisor_config config;
+	struct cert *cert; /* of DTLS, for all meshes */
+	struct ws_clients *ws;
+	struct server *servers;
+	struct net *nets[STATE_NETWORKS_MAX];
+	size_t n_nets;
+	struct op *ops;
+	struct rng rng;
+	uint64_t session;
+	uint64_t started_us;
+	uint32_t next_handle;
+	uint64_t next_order;
+	uint64_t next_ping;
+	struct udp reserved4, reserved6; /* bound to config.udp_port while no network uses it */
+	struct netaddr addrs[MESH_MAX_ADDRESSES];
+	size_t n_addrs;
+	uint32_t broadcast_ifindex; /* interface that has the route of 255.255.255.255; 0 none */
+	struct loop_fd *dataplane_fd, *route_fd;
+	struct loop_timer *addr_timer; /* changes come in bursts */
+	struct loop_timer *stop_timer;
+	supervisor_done_fn done; /* while stopping */
+	void *done_user;
+	bool stopping;
+};
+
+/* Phase or problem of n changed: wakes the operations that wait for it, and a stop. */
+void supervisor_net_changed(struct net *n) gv_nonnull(1);
+void supervisor_update_broadcast(struct supervisor *s) gv_nonnull(1);
+/* Saves the state; a failure is logged and the old file stays. Returns 0; -errno. */
+int supervisor_save(struct supervisor *s) gv_nonnull(1);
+/* The name this computer goes by: the chosen one, or the system's. */
+void supervisor_name(const struct supervisor *s, char out[static ADMISSION_NAME_MAX + 1])
+	gv_nonnull(1, 2);
+/* Facts about conflicts, with the subnets of all our networks but `apart` (may be NULL). */
+int supervisor_facts(struct supervisor *s, const struct net *apart, struct subnet_facts *out)
+	gv_must_check gv_nonnull(1, 3);
+
+/* An operation with a timeout; NULL (and the call answered) when there are too many. */
+struct op *op_new(struct supervisor *s, struct localapi_call *call, uint64_t timeout_us)
+	gv_nonnull(1, 2);
+void op_reply(struct op *op, json_t *object) gv_nonnull(1);
+void op_fail(struct op *op, enum exit_code exit, const char *fmt, ...) gv_nonnull(1, 3)
+	gv_format(3, 4);
+/* Answers after a request to the server that did not succeed. */
+void op_fail_request(struct op *op, enum sigclient_result result, const struct msg *m)
+	gv_nonnull(1);
+
+/* --- verbs.c, owner.c, status.c --- */
+
+void verb_create(struct supervisor *s, const struct localapi_request *req,
+                 struct localapi_call *call) gv_nonnull(1, 2, 3);
+void verb_join(struct supervisor *s, const struct localapi_request *req, struct localapi_call *call)
+	gv_nonnull(1, 2, 3);
+void verb_up(struct net *n, struct localapi_call *call) gv_nonnull(1, 2);
+void verb_down(struct net *n, struct localapi_call *call) gv_nonnull(1, 2);
+void verb_leave(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+	gv_nonnull(1, 2, 3);
+void verb_ping(struct supervisor *s, const struct localapi_request *req, struct localapi_call *call)
+	gv_nonnull(1, 2, 3);
+/* MESH_EVENT_PONG. */
+void verb_pong(struct net *n, uint64_t ping_id, uint32_t rtt_us) gv_nonnull(1);
+void verb_set_name(struct supervisor *s, const struct localapi_request *req,
+                   struct localapi_call *call) gv_nonnull(1, 2, 3);
+void verb_set_broadcast(struct net *n, const struct localapi_request *req,
+                        struct localapi_call *call) gv_nonnull(1, 2, 3);
+
+void verb_invite(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+	gv_nonnull(1, 2, 3);
+void verb_kick(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+	gv_nonnull(1, 2, 3);
+void verb_unban(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+	gv_nonnull(1, 2, 3);
+void verb_rename(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+	gv_nonnull(1, 2, 3);
+
+/*
+ * Adds a fresh link invite to an unsigned copy of a document and writes the link. expires_s: from now; 0: never.
+ * Returns 0; DOCUMENT_FULL; -errno.
+ */
+int invite_add(struct document *doc, const struct state_server *at, uint32_t uses,
+               int64_t expires_s, char link[static LINK_TEXT_SIZE])
+	gv_must_check gv_nonnull(1, 2, 5);
+
+/* New references; NULL without memory. */
+json_t *status_all(const struct supervisor *s, const struct net *only) gv_nonnull(1);
+json_t *status_network(const struct net *n) gv_nonnull(1);
+json_t *status_list(const struct supervisor *s) gv_nonnull(1);
+json_t *status_version(const struct supervisor *s) gv_nonnull(1);
+json_t *status_path(const struct mesh_peer_status *p) gv_nonnull(1);
+/* "anna" for people: the display name of a peer. */
+const char *status_peer_name(const struct mesh_peer_status *p) gv_nonnull(1);
+
+/* --- finding what people mean --- */
+
+/*
+ * The network they mean by id, code or name; NULL text: the only one. NULL and an answered call when there is none or
+ * more than one.
+ */
+struct net *find_net(const struct supervisor *s, const char *text, struct localapi_call *call)
+	gv_nonnull(1, 3);
+/* Does the text mean this peer: by name, label, address or key? */
+bool peer_matches(const struct mesh_peer_status *p, const char *text) gv_nonnull(1, 2);
+
+#endif /* GV_ENGINE_CLIENT_SUPERVISOR_IMPL_H */
