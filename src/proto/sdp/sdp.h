@@ -47,7 +47,7 @@ struct sdp {
 	uint16_t sctp_port;              /* 5000 where absent */
 	uint32_t max_message_size;       /* 65536 where absent (RFC 8841 6.1); 0: any size */
 	uint64_t session_id;             /* of the o= line */
-	uint32_t session_version;
+	uint64_t session_version;
 	struct ice_cand candidates[SDP_MAX_CANDIDATES];
 	size_t candidate_count;
 	uint32_t candidates_skipped; /* TCP, host names, malformed, beyond the table */
