@@ -41,6 +41,7 @@ enum dataplane_drop {
 	DATAPLANE_DROP_TX_TOO_BIG,    /* does not fit; ICMP was sent where the RFC allows it */
 	DATAPLANE_DROP_TX_NO_CONSENT, /* send_until has passed */
 	DATAPLANE_DROP_TX_QUEUE,      /* socket or association full */
+	DATAPLANE_DROP_TX_REFUSED,    /* the system did not send it: no route, local firewall */
 	DATAPLANE_DROP_TX_LIMITED,    /* broadcast above the rate limit */
 	/* from the socket */
 	DATAPLANE_DROP_RX_UNKNOWN,   /* datagram from an address that names no link */

@@ -76,6 +76,11 @@ size_t segment_next_len(const struct segment *s)
 	return left > 0 ? s->header_len + GV_MIN(left, (size_t)s->size) : 0;
 }
 
+size_t segment_count(const struct segment *s)
+{
+	return (payload_left(s) + s->size - 1) / s->size;
+}
+
 static void write_ip(const struct segment *s, uint8_t *out, size_t total)
 {
 	if (s->version == 6) {

@@ -48,6 +48,9 @@ int segment_begin(struct segment *s, const struct vnet *h, const struct inner *i
 /* Bytes of the next segment; 0 when all are written. The first is never shorter than a later one. */
 size_t segment_next_len(const struct segment *s) gv_must_check gv_nonnull(1);
 
+/* How many segments are still to be written. */
+size_t segment_count(const struct segment *s) gv_must_check gv_nonnull(1);
+
 /* Writes the next segment, segment_next_len() bytes, to out. */
 void segment_next(struct segment *s, uint8_t *out) gv_nonnull(1, 2);
 

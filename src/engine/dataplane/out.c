@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+
+/* From the TUN to the peers: destination, cutting, trains. */
+
+#include "engine/dataplane/shard.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "proto/ip/mss.h"
+#include "proto/ip/segment.h"
+#include "proto/ip/toobig.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <utlist.h>
+
+LOG_MODULE("dataplane");
+
+/* Super-packets read before the sockets get their turn. */
+#define TUN_READS 32
+
+#define IP4_LIMITED_BROADCAST 0xffffffffu
+
+/* One packet as read from the TUN. */
+struct out_packet {
+	struct net *net;
+	struct vnet vnet;
+	struct inner inner;
+	uint8_t *data;
+	size_t len;
+};
+
+/* Sends the train being filled. */
+static void flush(struct shard *s)
+{
+	struct train *t = &s->train;
+	enum dataplane_drop why;
+
+	if (t->link == NULL)
+		return;
+	struct dataplane_stats *stats = t->link->peer->stats;
+	if (t->batch.count > 0 && !link_send(s, t->link, &t->batch, &why)) {
+		drop(stats, why, t->packets);
+	} else if (t->batch.count > 0) {
+		stat_add(&stats->tx_packets, t->packets);
+		stat_add(&stats->tx_bytes, t->bytes);
+		atomic_store_explicit(&t->link->shared->sent_us, s->now_us, memory_order_relaxed);
+	}
+	batch_reset(&t->batch);
+	t->link = NULL;
+	t->packets = 0;
+	t->bytes = 0;
+}
+
+/* Appends packets to the train of l, sending it whenever it is full. */
+static void append(struct shard *s, struct link *l, const struct pkt *pkts, size_t n)
+{
+	struct train *t = &s->train;
+
+	if (t->link != l)
+		flush(s);
+	while (n > 0) {
+		int result = 0;
+
+		t->link = l;
+		size_t k = sctp_tunnel_send(l->keys.sctp, (uint16_t)l->ip_stream, pkts, n,
+		                            &t->batch, s->now_us, &result);
+		t->packets += (uint32_t)k;
+		for (size_t i = 0; i < k; i++)
+			t->bytes += pkts[i].len;
+		pkts += k;
+		n -= k;
+		if (n == 0)
+			return;
+		/* Not even an empty train takes it, or the association takes nothing now. */
+		if (result != SCTP_OK || (k == 0 && t->batch.count == 0)) {
+			drop(l->peer->stats, DATAPLANE_DROP_TX_QUEUE, n);
+			return;
+		}
+		flush(s);
+	}
+}
+
+/* Writes ICMP "too big" to the TUN. False: none may be given, the packet has to be cut by the association. */
+static bool answer_too_big(struct shard *s, const struct out_packet *p, uint32_t mtu)
+{
+	uint8_t head[VNET_BYTES] = {0}, answer[TOOBIG_BYTES];
+	size_t n = toobig_build(p->data, p->len, &p->inner, mtu, answer);
+	struct iovec iov[2] = {{.iov_base = head, .iov_len = sizeof(head)},
+	                       {.iov_base = answer, .iov_len = n}};
+	unsigned skip = p->net->c.tun_vnet_hdr ? 0 : 1;
+
+	if (n == 0)
+		return false;
+	if (bucket_take(&p->net->toobigs, s->now_us, TOOBIG_RATE, TOOBIG_BURST) &&
+	    writev(p->net->tun_fd, iov + skip, (int)(2 - skip)) < 0)
+		drop(p->net->stats, DATAPLANE_DROP_RX_TUN, 1);
+	return true;
+}
+
+/* Segments of a super-packet, as many at a time as the scratch memory and a train hold. */
+static void emit_cut(struct shard *s, struct link *l, struct segment *cut)
+{
+	while (segment_next_len(cut) > 0) {
+		size_t used = 0, n = 0;
+
+		while (n < BATCH_MAX_COUNT) {
+			size_t len = segment_next_len(cut);
+
+			if (len == 0 || len > SHARD_CUT_BYTES - used)
+				break;
+			s->cut_pkts[n] = (struct pkt){.data = s->cut_bytes + used, .len = len};
+			segment_next(cut, s->cut_pkts[n].data);
+			used += len;
+			n++;
+		}
+		append(s, l, s->cut_pkts, n);
+	}
+}
+
+/* One packet or super-packet to one link. */
+static void emit(struct shard *s, struct link *l, const struct out_packet *p)
+{
+	struct pkt whole = {.data = p->data, .len = p->len};
+	struct segment cut;
+	bool is_super = p->vnet.gso_type != VNET_GSO_NONE;
+	size_t largest = p->len, count = 1;
+
+	if (is_super) {
+		if (segment_begin(&cut, &p->vnet, &p->inner, p->data, p->len) != SEGMENT_OK) {
+			drop(p->net->stats, DATAPLANE_DROP_TX_BAD, 1);
+			return;
+		}
+		largest = segment_next_len(&cut);
+		count = segment_count(&cut);
+	}
+	if (largest > l->payload_bytes && answer_too_big(s, p, l->payload_bytes)) {
+		drop(l->peer->stats, DATAPLANE_DROP_TX_TOO_BIG, count);
+		return;
+	}
+	if (is_super) {
+		emit_cut(s, l, &cut);
+		return;
+	}
+	if (mss_applies(p->data, p->len, &p->inner))
+		(void)mss_clamp(p->data, p->len, &p->inner, l->payload_bytes);
+	append(s, l, &whole, 1);
+}
+
+static void emit_to_all(struct shard *s, const struct out_packet *p)
+{
+	struct peer *peer;
+
+	if (!bucket_take(&p->net->broadcasts, s->now_us, BROADCAST_RATE, BROADCAST_BURST)) {
+		drop(p->net->stats, DATAPLANE_DROP_TX_LIMITED, 1);
+		return;
+	}
+	DL_FOREACH(p->net->peers, peer)
+	{
+		if (peer->in_use != NULL && link_carries_ip(peer->in_use))
+			emit(s, peer->in_use, p);
+	}
+}
+
+static bool is_to_all(const struct net *n, const struct inner *in)
+{
+	if (in->version == 6)
+		return in->dst[0] == 0xff;
+	uint32_t dst = be32_load(in->dst);
+	return dst == IP4_LIMITED_BROADCAST || dst >> 28 == 0xe ||
+	       (n->hosts > 0 && dst == n->broadcast4);
+}
+
+static bool is_from_us(const struct net *n, const struct inner *in)
+{
+	const struct netaddr *own = in->version == 4 ? &n->c.ip4 : &n->c.ip6;
+
+	return own->family != NETADDR_NONE && memcmp(in->src, own->ip, in->addr_len) == 0;
+}
+
+static void handle(struct shard *s, struct out_packet *p)
+{
+	struct net *n = p->net;
+
+	if (inner_parse(p->data, p->len, &p->inner) != INNER_OK || !is_from_us(n, &p->inner) ||
+	    (p->vnet.gso_type == VNET_GSO_NONE &&
+	     segment_finish(&p->vnet, &p->inner, p->data, p->len) != SEGMENT_OK)) {
+		drop(n->stats, DATAPLANE_DROP_TX_BAD, 1);
+		return;
+	}
+	if (is_to_all(n, &p->inner)) {
+		emit_to_all(s, p);
+		return;
+	}
+	struct peer *to = p->inner.version == 4 ? peer_by_ip4(n, be32_load(p->inner.dst))
+	                                        : peer_by_ip6(n, p->inner.dst);
+	if (to == NULL || to->in_use == NULL || !link_carries_ip(to->in_use)) {
+		drop(to != NULL ? to->stats : n->stats, DATAPLANE_DROP_TX_NO_PEER, 1);
+		return;
+	}
+	emit(s, to->in_use, p);
+}
+
+void out_tun(struct shard *s, struct net *n)
+{
+	size_t head = n->c.tun_vnet_hdr ? VNET_BYTES : 0;
+
+	for (unsigned i = 0; i < TUN_READS && !n->tun_lost; i++) {
+		ssize_t len = read(n->tun_fd, s->tun_bytes, sizeof(s->tun_bytes));
+		struct out_packet p = {.net = n, .data = s->tun_bytes + head};
+
+		if (len < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		if (len <= (ssize_t)head) {
+			/* EBADFD: the interface was deleted. */
+			log_debug("tun read gave %zd, errno %d", len, errno);
+			net_tun_lost(s, n);
+			break;
+		}
+		if (head > 0)
+			p.vnet = vnet_load(s->tun_bytes);
+		p.len = (size_t)len - head;
+		handle(s, &p);
+	}
+	flush(s);
+}

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GV_ENGINE_DATAPLANE_SHARD_H
+#define GV_ENGINE_DATAPLANE_SHARD_H
+
+/*
+ * shard - the state of the packet thread and what its parts call of each other. Private to engine/dataplane.
+ *
+ *   dataplane.c  the face: runs on the control thread, makes messages
+ *   shard.c      the thread: epoll, commands, timers
+ *   net.c        networks and peers: tables by address, STUN names, addresses of links
+ *   link.c       one link: SCTP, data channels, records, events
+ *   out.c        TUN -> UDP
+ *   in.c         UDP -> link: train, demultiplexing, records
+ *   deliver.c    link -> TUN: inner checks, joining, write
+ *
+ * Thread:  everything here belongs to the packet thread, but for dataplane.c as said there.
+ * Memory:  commands bring what they add; nothing is allocated for a packet, except a copy of each STUN message,
+ *          handshake datagram and ctl message that goes to the control thread, in bounded lanes.
+ */
+
+#include "base/batch.h"
+#include "base/mem.h"
+#include "base/mq.h"
+#include "base/netaddr.h"
+#include "crypto/record.h"
+#include "engine/dataplane/dataplane.h"
+#include "io/udp.h"
+#include "proto/dcep/channel.h"
+#include "proto/ip/coalesce.h"
+#include "proto/ip/inner.h"
+#include "proto/ip/vnet.h"
+#include "proto/sctp/sctp.h"
+
+#include <pthread.h>
+
+/* uthash: checked allocation in place of exit(); hh.tbl stays NULL when an element could not be added. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_malloc(n)  mem_alloc(1, (n))
+#define uthash_free(p, n) mem_free(p)
+#include <uthash.h>
+
+/* Lanes of the command queue. */
+enum command_lane {
+	COMMAND_LANE_STATE = 0, /* tables, keys, ends */
+	COMMAND_LANE_RAW,       /* STUN and handshakes to be sent */
+	COMMAND_LANE_CTL,
+	COMMAND_LANE_STOP,
+};
+
+/* Lanes of the event queue. */
+enum event_lane {
+	EVENT_LANE_STUN = 0,
+	EVENT_LANE_HANDSHAKE,
+	EVENT_LANE_CTL,
+	EVENT_LANE_STATE, /* bounded by the number of links, peers and networks */
+};
+
+enum command_type {
+	COMMAND_NET_ADD,
+	COMMAND_NET_DEL,
+	COMMAND_PEER_ADD,
+	COMMAND_PEER_DEL,
+	COMMAND_LINK_ADD,
+	COMMAND_NET_TRANSACTIONS,
+	COMMAND_LINK_ADDR,
+	COMMAND_LINK_PATH,
+	COMMAND_LINK_KEYS,
+	COMMAND_LINK_OPEN_IP,
+	COMMAND_LINK_ALLOW_IP,
+	COMMAND_LINK_TUNNEL,
+	COMMAND_LINK_DEL,
+	COMMAND_SEND_RAW,
+	COMMAND_SEND_SEALED,
+	COMMAND_CTL_SEND,
+	COMMAND_STOP,
+};
+
+#define UFRAG_SIZE 33 /* ours have at most 32 characters */
+
+struct event {
+	struct mq_msg head;
+	struct dataplane_event ev;
+	uint8_t data[];
+};
+
+struct net;
+struct peer;
+struct link;
+
+/* What the keys of a link bring: made on the control thread, moved. */
+struct link_keys {
+	struct record *record;
+	struct sctp *sctp;
+	struct dcep *dcep;
+	enum dataplane_dtls_role role;
+};
+
+struct command {
+	struct mq_msg head;
+	uint32_t net, peer, link;
+	struct net *net_moved;
+	struct peer *peer_moved;
+	struct link *link_moved;
+	struct event *gone_moved; /* of the three deletions: the event that answers */
+	struct link_keys keys;    /* moved */
+	struct netaddr local, remote;
+	uint32_t prefix;
+	bool polite;
+	uint8_t type; /* of a sealed record */
+	char ufrag[UFRAG_SIZE];
+	size_t len;
+	uint8_t data[];
+};
+
+/* Tokens at so many a second, as many as `burst` at once. */
+struct bucket {
+	uint64_t last_us;
+	uint64_t credit_us; /* one token is 1 s / rate */
+};
+
+/* Broadcasts and multicasts: of a network towards its peers, and of a peer towards us. */
+#define BROADCAST_RATE  200
+#define BROADCAST_BURST 400
+/* Answers "too big" a second. */
+#define TOOBIG_RATE  100
+#define TOOBIG_BURST 100
+
+/* Largest IP packet that goes in one piece: the interface's MTU, which fits 1,500 bytes in every case (design 7). */
+#define LINK_PAYLOAD_BYTES 1380
+/* The same after an interface on the way out refused a datagram: fits a path of 1,280 bytes over IPv6 and TURN. */
+#define LINK_PAYLOAD_SMALL 1160
+
+/* Shortest prefix whose hosts stand in an array. */
+#define NET_PREFIX4_MIN 16
+
+/* Bytes that name a remote address in a hash table; no padding. */
+struct addr_key {
+	uint8_t ip[16];
+	uint16_t port;
+	uint16_t family;
+};
+
+/* One validated address of a link. Links that share it hang on the first, which stands in the table. */
+struct link_addr {
+	struct addr_key key;
+	struct link *link;
+	struct link_addr *next; /* same address, other link */
+	uint64_t order;         /* of binding; 0: free */
+	struct netaddr remote;
+	UT_hash_handle hh; /* of net.addrs */
+};
+
+/* A user name fragment or a transaction prefix that STUN may use. */
+struct stun_name {
+	char text[UFRAG_SIZE + 3]; /* padded with zeroes */
+	UT_hash_handle hh;         /* of net.ufrags */
+};
+
+struct stun_prefix {
+	uint32_t prefix;
+	UT_hash_handle hh; /* of net.prefixes */
+};
+
+/* A prefix of transactions that belong to no link. */
+struct stun_gather {
+	uint32_t prefix;
+	bool used;
+};
+
+/* Records of type 23 that came before the keys. */
+#define HELD_RECORDS 64
+#define HELD_BYTES   2048
+
+struct held {
+	unsigned count;
+	uint16_t len[HELD_RECORDS];
+	uint8_t data[HELD_RECORDS][HELD_BYTES];
+};
+
+/* The newest ClientHello of an address that no link has yet; browsers need two datagrams for it. */
+#define EARLY_DATAGRAMS 3
+
+struct early {
+	struct netaddr local, remote;
+	unsigned count;
+	uint16_t len[EARLY_DATAGRAMS];
+	uint8_t data[EARLY_DATAGRAMS][HELD_BYTES];
+};
+
+#define NET_GATHER_PREFIXES 4
+
+/* Where epoll's word comes from. */
+enum source_kind {
+	SOURCE_COMMANDS,
+	SOURCE_TUN,
+	SOURCE_UDP,
+};
+
+struct source {
+	enum source_kind kind;
+	struct net *net;
+	struct udp *udp;
+};
+
+struct net {
+	uint32_t id;
+	struct dataplane_net_config c;
+	struct dataplane_stats *stats; /* borrowed until NET_GONE */
+	int tun_fd;
+	bool tun_lost; /* control was told */
+	struct udp udp4, udp6;
+	struct source tun_source, udp4_source, udp6_source;
+	uint32_t own4, broadcast4, first4; /* host order; first4: network address */
+	uint32_t hosts;                    /* size of by_host; 0 without IPv4 */
+	struct peer **by_host;             /* by host part; owned */
+	struct peer *by_ip6;               /* uthash */
+	struct peer *peers;                /* list */
+	struct link_addr *addrs;           /* uthash */
+	struct stun_name *ufrags;          /* uthash */
+	struct stun_prefix *prefixes;      /* uthash */
+	struct stun_gather gather[NET_GATHER_PREFIXES];
+	unsigned gather_next;
+	struct bucket broadcasts, toobigs;
+	struct early early;
+};
+
+struct peer {
+	uint32_t id;
+	struct net *net;
+	struct dataplane_peer_config c;
+	struct dataplane_stats *stats; /* borrowed until PEER_GONE */
+	struct link *links;            /* newest first */
+	struct link *in_use;           /* the one that IP packets take, or NULL */
+	struct bucket broadcasts;
+	struct peer *prev, *next; /* of net.peers */
+	UT_hash_handle hh;        /* of shard.peers */
+	UT_hash_handle hh6;       /* of net.by_ip6 */
+};
+
+/* Events of a link that must not fail for want of memory. */
+enum link_notice {
+	LINK_NOTICE_CTL_OPEN,
+	LINK_NOTICE_IP_OPEN,
+	LINK_NOTICE_DOWN,
+	LINK_NOTICES,
+};
+
+#define LINK_NO_STREAM   UINT32_MAX
+#define LINK_NAMES       2  /* the current ICE session and the one before a restart */
+#define LINK_CTL_WAITING 64 /* ctl messages that wait for room in the association */
+
+struct ctl_waiting {
+	struct ctl_waiting *next;
+	size_t len;
+	uint8_t data[];
+};
+
+struct link {
+	uint32_t id;
+	struct peer *peer;
+	struct dataplane_link_shared *shared; /* borrowed until LINK_GONE */
+	struct link *next;                    /* of peer.links */
+	struct link_addr addrs[DATAPLANE_MAX_ADDRS];
+	struct stun_name names[LINK_NAMES];
+	struct stun_prefix prefixes[LINK_NAMES];
+	unsigned names_next;
+	struct netaddr local, remote;                /* the path; family none: no path yet */
+	struct link_keys keys;                       /* owned; record NULL before the keys */
+	struct held *held;                           /* owned; NULL once the keys are here */
+	struct event *notices[LINK_NOTICES];         /* owned; NULL once sent */
+	struct ctl_waiting *ctl_waiting, **ctl_tail; /* owned list */
+	unsigned ctl_count;
+	uint32_t ctl_stream, ip_stream; /* LINK_NO_STREAM: not opened */
+	uint16_t payload_bytes;         /* largest IP packet that fits one SCTP packet */
+	bool may_send;                  /* false on a DTLS server until the client spoke */
+	bool ctl_open, ip_open, ip_wanted, ip_allowed, tunnel, down;
+	unsigned timer_at; /* index in the heap + 1; 0: not in it */
+	uint64_t timer_us;
+	UT_hash_handle hh; /* of shard.links */
+};
+
+/* A train of IP packets on its way to one link. */
+struct train {
+	struct link *link;
+	struct batch batch;
+	uint32_t packets;
+	uint64_t bytes;
+};
+
+#define SHARD_LINKS   (2 * DATAPLANE_MAX_PEERS)
+#define SHARD_PACKETS 256 /* datagrams or messages handled together */
+#define SHARD_TRAINS  64  /* receives handled together */
+#define SHARD_RECV_BYTES \
+	(2 * UDP_RECV_BYTES) /* one receive after another, while a whole one fits */
+#define SHARD_TUN_BYTES (VNET_BYTES + 65536 + 64) /* an IPv6 packet may be 65,575 bytes long */
+#define SHARD_CUT_BYTES (96 * 1024)
+#define SHARD_SYN_BYTES 2048 /* of packets that must be changed before they go to the TUN */
+#define SHARD_SYNS      8
+
+struct shard {
+	struct mq *commands, *events; /* borrowed */
+	int epoll_fd;
+	bool stop;
+	struct source command_source;
+	uint64_t now_us;
+
+	struct net *nets[DATAPLANE_MAX_NETS];
+	struct peer *peers;   /* uthash */
+	struct link *links;   /* uthash */
+	uint64_t addr_order;  /* last given to a link_addr */
+	struct link **timers; /* heap by timer_us; owned, SHARD_LINKS entries */
+	unsigned timer_count;
+
+	struct train train;   /* of the TUN packets being read */
+	struct coalesce join; /* of the packets being delivered */
+	unsigned syns;        /* used of syn */
+	struct pkt cut_pkts[BATCH_MAX_COUNT];
+	struct pkt in_pkts[SHARD_PACKETS];   /* datagrams of one remote address */
+	struct pkt data_pkts[SHARD_PACKETS]; /* opened */
+	struct record_plain plains[SHARD_PACKETS];
+	struct sctp_msg msgs[SHARD_PACKETS];
+	uint8_t train_bytes[BATCH_MAX_BYTES];
+	uint8_t output_bytes[BATCH_MAX_BYTES];
+	uint8_t tun_bytes[SHARD_TUN_BYTES];
+	uint8_t cut_bytes[SHARD_CUT_BYTES];
+	uint8_t recv_bytes[SHARD_RECV_BYTES];
+	uint8_t backup[UDP_RECV_BYTES];
+	uint8_t syn[SHARD_SYNS][SHARD_SYN_BYTES];
+};
+
+/* --- shard.c --- */
+
+/* Makes the state. Returns 0, -ENOMEM, -errno. */
+int shard_new(struct shard **out, struct mq *commands, struct mq *events) gv_must_check;
+void shard_free(struct shard *s);
+/* The thread; user is the shard. Returns NULL after COMMAND_STOP. */
+void *shard_run(void *user);
+/* Frees a command and everything it moved. */
+void command_free(struct command *c);
+/* Copies data into an event and queues it. Returns 0, -ENOMEM, -ENOBUFS (lane full). */
+int shard_event(struct shard *s, enum event_lane lane, const struct dataplane_event *ev);
+/* Queues the answer to a deletion; moves e. */
+void shard_send_gone(struct shard *s, struct event *e);
+/* When link_timeout() is due; CLOCK_NEVER: not at all. */
+void shard_timer(struct shard *s, struct link *l, uint64_t at_us);
+/* Takes one token, if there is one. */
+bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst);
+
+static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	/* One writer: no need for a locked addition. */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+	                      memory_order_relaxed);
+}
+
+static inline void drop(struct dataplane_stats *stats, enum dataplane_drop why, uint64_t n)
+{
+	stat_add(&stats->drop[why], n);
+}
+
+/* --- net.c --- */
+
+void net_add(struct shard *s, struct net *moved);
+void net_del(struct shard *s, uint32_t id, struct event *gone_moved);
+struct net *net_find(const struct shard *s, uint32_t id);
+void net_free(struct net *n);
+/* From here on n closes what its configuration names. */
+void net_take_descriptors(struct net *n);
+/* Stops reading the TUN and tells control. */
+void net_tun_lost(struct shard *s, struct net *n);
+void net_transactions(struct net *n, uint32_t prefix);
+/* The first of the links bound to `remote`, or NULL. */
+struct link_addr *net_addr_find(const struct net *n, const struct netaddr *remote);
+/* STUN that belongs to one of us. */
+bool net_stun_known(const struct net *n, const uint8_t *data, size_t len);
+
+void peer_add(struct shard *s, uint32_t net, struct peer *moved);
+void peer_del(struct shard *s, uint32_t id, struct event *gone_moved);
+struct peer *peer_by_ip4(const struct net *n, uint32_t ip);
+struct peer *peer_by_ip6(const struct net *n, const uint8_t ip[static 16]);
+
+/* Adds or renews a validated address; the oldest but that of the path gives way. */
+void net_addr_bind(struct shard *s, struct link *l, const struct netaddr *remote);
+void net_addr_unbind_all(struct link *l);
+void net_stun_names_add(struct link *l, const char *ufrag, uint32_t prefix);
+void net_stun_names_remove(struct link *l);
+
+/* --- link.c --- */
+
+void link_add(struct shard *s, uint32_t peer, struct link *moved);
+void link_del(struct shard *s, uint32_t id, bool polite, struct event *gone_moved);
+struct link *link_find(const struct shard *s, uint32_t id);
+/* Takes it out of all tables; its memory stays. */
+void link_unlink(struct shard *s, struct link *l);
+void link_free(struct link *l);
+void link_keys_deinit(struct link_keys *k);
+void link_path(struct shard *s, struct link *l, const struct netaddr *local,
+               const struct netaddr *remote);
+void link_set_keys(struct shard *s, struct link *l, struct link_keys *moved);
+void link_open_ip(struct shard *s, struct link *l);
+void link_allow_ip(struct shard *s, struct link *l);
+void link_tunnel(struct shard *s, struct link *l);
+void link_ctl_send(struct shard *s, struct link *l, const uint8_t *data, size_t len);
+void link_send_sealed(struct shard *s, struct link *l, uint8_t type, const uint8_t *data,
+                      size_t len);
+/* Decrypted SCTP packets. */
+void link_input(struct shard *s, struct link *l, const struct pkt *in, size_t n);
+void link_timeout(struct shard *s, struct link *l);
+/* An event of this link with a copy of data. */
+int link_event(struct shard *s, const struct link *l, enum event_lane lane,
+               enum dataplane_event_type type, const uint8_t *data, size_t len);
+/* Ends it because of what the peer or we did; control hears LINK_DOWN. */
+void link_fail(struct shard *s, struct link *l);
+/* IP packets may be sent on it. */
+bool link_carries_ip(const struct link *l);
+/* Seals a train and sends it on the path. False: *why its packets were dropped. */
+bool link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why);
+
+/* --- out.c, in.c, deliver.c --- */
+
+/* Reads the TUN until it is empty or a budget is used. */
+void out_tun(struct shard *s, struct net *n);
+/* Reads the socket likewise. */
+void in_udp(struct shard *s, struct net *n, struct udp *u);
+/* Datagrams from a validated address of l, in their order; their bytes are changed. */
+void in_records(struct shard *s, struct link *l, const struct pkt *in, size_t n);
+/* One received IP packet; written to the TUN by deliver_flush() at the latest. */
+void deliver(struct shard *s, struct link *l, const uint8_t *data, size_t len);
+void deliver_flush(struct shard *s, struct link *l);
+
+#endif /* GV_ENGINE_DATAPLANE_SHARD_H */
