@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "proto/sctp/assoc_impl.h"
+
+#include <string.h>
+
+/*
+ * Tunnel mode: IP packets of one stream that share the TSN space with kept chunks.
+ *
+ * The sender keeps no payload, so a TSN of the tunnel can only be acknowledged or given up, and never needs a state
+ * of its own: what counts is one number, given_up, up to which nothing of the tunnel is waited for. It follows
+ * marks. A SACK with a gap at time t whose highest TSN is h says that everything still missing below h has been
+ * missing since t at the latest; after max(1.25 SRTT, 20 ms) given_up becomes h. What arrived below h in the
+ * meantime is passed as well, which does nothing. send_advance() then moves the advanced point to given_up, but
+ * not over a kept chunk that the peer lacks: it is sent again first (sack.c), while the tunnel goes on up to the
+ * window of 65,536 TSNs.
+ *
+ * A FORWARD-TSN leaves 20 ms or more after the packets that it gives up and on the same path, so it comes
+ * after them unless the path reorders by more than that.
+ *
+ * Loss at the end of a burst shows no gap. The probe timer runs while TSNs of the tunnel are outstanding; when
+ * nothing was heard for a timeout, what had been sent when it was armed is given up and FORWARD-TSN sent, which
+ * the peer answers with a SACK. It repeats at least each TUNNEL_RTO_MAX_US for as long as the path is dark and so
+ * finds out that it is back. After 3 s without progress nothing more of the tunnel is sent (RFC 8084) until
+ * then. The association never ends for silence: whether the path lives is ICE's business.
+ */
+
+void tunnel_init(struct sctp *s)
+{
+	s->tunnel = (struct tunnel){.given_up = s->out.cum_ack, .probe_mark = s->out.cum_ack};
+}
+
+void sctp_tunnel_start(struct sctp *s, uint16_t stream, uint64_t now_us)
+{
+	struct tunnel *t = &s->tunnel;
+
+	if (t->on || !sctp_is_up(s) || !s->peer.forward_tsn)
+		return;
+	send_drop_tunnel(s);
+	t->on = true;
+	t->stream = stream;
+	t->given_up = s->out.advanced;
+	t->probe_mark = s->out.next_tsn - 1;
+	t->progress_us = now_us;
+	cc_limits(s, TUNNEL_RTO_MIN_US, TUNNEL_RTO_MAX_US);
+	assoc_timer_stop(s, TIMER_HEARTBEAT);
+	if (!send_needs_timer(s))
+		assoc_timer_stop(s, TIMER_RTX);
+	if (s->out.cum_ack + 1 != s->out.next_tsn)
+		assoc_timer_start(s, TIMER_PROBE, now_us + cc_rto(s));
+}
+
+static uint64_t give_up_us(const struct sctp *s)
+{
+	uint64_t us = (uint64_t)s->cc.srtt_us * 5 / 4;
+
+	return GV_MAX(us, (uint64_t)TUNNEL_GIVE_UP_MIN_US);
+}
+
+static const struct tunnel_mark *mark_at(const struct tunnel *t, uint8_t i)
+{
+	return &t->marks[(t->mark_first + i) % TUNNEL_MARKS];
+}
+
+/* Marks whose TSN the peer has passed say nothing any more. */
+static void drop_marks(struct sctp *s)
+{
+	struct tunnel *t = &s->tunnel;
+
+	while (t->mark_count > 0 && !tsn_before(s->out.cum_ack, mark_at(t, 0)->tsn)) {
+		t->mark_first = (uint8_t)((t->mark_first + 1) % TUNNEL_MARKS);
+		t->mark_count--;
+	}
+	if (t->mark_count > 0)
+		assoc_timer_start(s, TIMER_GIVE_UP, mark_at(t, 0)->at_us + give_up_us(s));
+	else
+		assoc_timer_stop(s, TIMER_GIVE_UP);
+}
+
+/* At most TUNNEL_MARKS of them over the time to give up; with the ring full, the next SACK makes one. */
+static void add_mark(struct sctp *s, uint64_t now_us)
+{
+	struct tunnel *t = &s->tunnel;
+
+	if (t->mark_count == TUNNEL_MARKS)
+		return;
+	if (t->mark_count > 0) {
+		const struct tunnel_mark *last = mark_at(t, (uint8_t)(t->mark_count - 1));
+
+		if (!tsn_before(last->tsn, s->out.high_ack) ||
+		    now_us < last->at_us + give_up_us(s) / (TUNNEL_MARKS / 2))
+			return;
+	}
+	t->marks[(t->mark_first + t->mark_count) % TUNNEL_MARKS] =
+		(struct tunnel_mark){.tsn = s->out.high_ack, .at_us = now_us};
+	t->mark_count++;
+}
+
+static void arm_probe(struct sctp *s, uint64_t now_us)
+{
+	s->tunnel.probe_mark = s->out.next_tsn - 1;
+	assoc_timer_start(s, TIMER_PROBE, now_us + cc_rto(s));
+}
+
+void tunnel_sack(struct sctp *s, bool progress, bool gap, uint64_t now_us)
+{
+	struct tunnel *t = &s->tunnel;
+
+	if (progress) {
+		t->progress_us = now_us;
+		t->probe_tries = 0;
+	}
+	if (tsn_before(t->given_up, s->out.cum_ack))
+		t->given_up = s->out.cum_ack;
+	if (gap && tsn_before(t->given_up, s->out.high_ack))
+		add_mark(s, now_us);
+	drop_marks(s);
+	if (s->out.cum_ack + 1 == s->out.next_tsn)
+		assoc_timer_stop(s, TIMER_PROBE);
+	else if (progress)
+		arm_probe(s, now_us);
+}
+
+void tunnel_give_up_timeout(struct sctp *s, uint64_t now_us)
+{
+	struct tunnel *t = &s->tunnel;
+	uint64_t wait = give_up_us(s);
+
+	while (t->mark_count > 0 && mark_at(t, 0)->at_us + wait <= now_us) {
+		if (tsn_before(t->given_up, mark_at(t, 0)->tsn))
+			t->given_up = mark_at(t, 0)->tsn;
+		t->mark_first = (uint8_t)((t->mark_first + 1) % TUNNEL_MARKS);
+		t->mark_count--;
+	}
+	if (t->mark_count > 0)
+		assoc_timer_start(s, TIMER_GIVE_UP, mark_at(t, 0)->at_us + wait);
+	send_advance(s, now_us);
+}
+
+void tunnel_probe_timeout(struct sctp *s, uint64_t now_us)
+{
+	struct tunnel *t = &s->tunnel;
+
+	if (!t->on || s->out.cum_ack + 1 == s->out.next_tsn)
+		return;
+	if (tsn_before(t->given_up, t->probe_mark))
+		t->given_up = t->probe_mark;
+	send_advance(s, now_us);
+	/* Without anything to pass there is a kept chunk in the way, and T3 is the probe. */
+	if (s->out.advanced != s->out.cum_ack)
+		s->out.forward_due = true;
+	if (t->probe_tries < 8)
+		t->probe_tries++;
+	t->probe_mark = s->out.next_tsn - 1;
+	uint64_t rto = cc_rto(s), most = GV_MAX((uint64_t)s->cc.max_us, rto);
+	assoc_timer_start(s, TIMER_PROBE, now_us + GV_MIN(rto << (t->probe_tries - 1), most));
+}
+
+static bool breaker_open(const struct sctp *s, uint64_t now_us)
+{
+	return s->out.cum_ack + 1 != s->out.next_tsn &&
+	       now_us >= s->tunnel.progress_us + TUNNEL_BREAKER_US;
+}
+
+/* Where the next packet of the train is being written. */
+struct train {
+	struct batch *out;
+	uint8_t *packet; /* of the open packet, or NULL */
+	size_t used, limit;
+};
+
+/* Largest packet that can still join the train; 0: none. */
+static size_t train_limit(const struct sctp *s, const struct batch *out)
+{
+	size_t rooms = (size_t)out->headroom + out->tailroom;
+	size_t limit = s->config.max_packet_bytes;
+	size_t cap = GV_MIN(out->cap, (size_t)BATCH_MAX_BYTES);
+
+	if (out->count > 0) {
+		if (out->last_size != out->size || out->count == BATCH_MAX_COUNT)
+			return 0;
+		limit = GV_MIN(limit, out->size - rooms);
+	}
+	if (out->len + rooms >= cap)
+		return 0;
+	return GV_MIN(limit, cap - out->len - rooms);
+}
+
+static void train_close(struct sctp *s, struct train *t)
+{
+	if (t->packet == NULL || t->used == SCTP_HEADER_BYTES) {
+		t->packet = NULL;
+		return;
+	}
+	if (!s->use_zero_checksum)
+		packet_checksum_write(t->packet, t->used);
+	(void)batch_reserve(t->out, t->used); /* cannot fail: within train_limit() */
+	t->packet = NULL;
+	s->counters.packets_out++;
+}
+
+/* Room for `bytes` in the open packet or a new one, or NULL when the train takes no more. */
+static uint8_t *train_take(struct sctp *s, struct train *t, size_t bytes)
+{
+	if (t->packet != NULL && t->limit - t->used < bytes)
+		train_close(s, t);
+	if (t->packet == NULL) {
+		size_t limit = train_limit(s, t->out);
+
+		if (limit < SCTP_HEADER_BYTES + bytes)
+			return NULL;
+		t->packet = t->out->data + t->out->len + t->out->headroom;
+		t->limit = limit;
+		be16_store(t->packet, s->config.local_port);
+		be16_store(t->packet + 2, s->config.remote_port);
+		be32_store(t->packet + 4, s->peer.tag);
+		be32_store(t->packet + 8, 0);
+		t->used = SCTP_HEADER_BYTES;
+	}
+	uint8_t *p = t->packet + t->used;
+	t->used += bytes;
+	return p;
+}
+
+static void write_chunk(uint8_t *p, uint8_t flags, uint32_t tsn, uint16_t stream,
+                        const uint8_t *data, size_t len)
+{
+	p[0] = CHUNK_DATA;
+	p[1] = flags;
+	be16_store(p + 2, (uint16_t)(SCTP_DATA_HEADER_BYTES + len));
+	be32_store(p + 4, tsn);
+	be16_store(p + 8, stream);
+	be16_store(p + 10, 0);
+	be32_store(p + 12, 53); /* binary (RFC 8831 8) */
+	memcpy(p + SCTP_DATA_HEADER_BYTES, data, len);
+	memset(p + SCTP_DATA_HEADER_BYTES + len, 0, chunk_padded(len) - len);
+}
+
+/* Takes a TSN for one chunk. Before tunnel mode it is kept and the windows are obeyed. */
+static bool take_tsn(struct sctp *s, size_t len, uint8_t flags, uint32_t *tsn, uint64_t now_us)
+{
+	if (s->tunnel.on) {
+		if (s->out.next_tsn - s->out.cum_ack >= TSN_WINDOW)
+			return false;
+		*tsn = s->out.next_tsn++;
+		s->counters.data_out++;
+		return true;
+	}
+	struct out_chunk *c = send_push(s, NULL, (uint32_t)len, flags);
+	if (c == NULL)
+		return false;
+	*tsn = c->tsn;
+	send_sent(s, c, now_us);
+	return true;
+}
+
+/* True when the fragments of a message of len bytes all fit the rest of the train. */
+static bool fragments_fit(const struct sctp *s, const struct train *t, size_t len, size_t part)
+{
+	const struct batch *out = t->out;
+	size_t rooms = (size_t)out->headroom + out->tailroom;
+	size_t cap = GV_MIN(out->cap, (size_t)BATCH_MAX_BYTES);
+	size_t packets = (len + part - 1) / part;
+	size_t bytes = packets * (rooms + s->config.max_packet_bytes);
+
+	if (train_limit(s, out) < SCTP_HEADER_BYTES + SCTP_DATA_HEADER_BYTES + part)
+		return false;
+	return out->count + packets <= BATCH_MAX_COUNT && out->len + bytes <= cap;
+}
+
+enum one {
+	ONE_SENT,
+	ONE_NO_ROOM,   /* of the train */
+	ONE_NO_WINDOW, /* or memory before tunnel mode */
+	ONE_TOO_LARGE,
+};
+
+static bool window_for(const struct sctp *s, size_t len, size_t fragments)
+{
+	if (s->out.next_tsn - s->out.cum_ack + fragments > TSN_WINDOW)
+		return false;
+	if (s->tunnel.on)
+		return true;
+	return s->out.ring_count + fragments <= RING_MAX && send_window_open(s, (uint32_t)len);
+}
+
+/* A message larger than a packet. Its fragments have adjacent TSNs, so all go into this train or none does. */
+static enum one send_fragments(struct sctp *s, struct train *t, uint16_t stream,
+                               const struct pkt *in, uint64_t now_us)
+{
+	size_t part = send_chunk_max(s);
+
+	if (t->packet != NULL) {
+		train_close(s, t);
+		if (train_limit(s, t->out) == 0)
+			return ONE_NO_ROOM;
+	}
+	if (!fragments_fit(s, t, in->len, part))
+		return t->out->count > 0 ? ONE_NO_ROOM : ONE_TOO_LARGE;
+	if (!window_for(s, in->len, (in->len + part - 1) / part))
+		return ONE_NO_WINDOW;
+	for (size_t at = 0; at < in->len; at += part) {
+		size_t len = GV_MIN(in->len - at, part);
+		uint8_t flags = CHUNK_DATA_UNORDERED;
+		uint32_t tsn;
+
+		if (at == 0)
+			flags |= CHUNK_DATA_BEGIN;
+		if (at + len == in->len)
+			flags |= CHUNK_DATA_END;
+		if (!take_tsn(s, len, flags, &tsn, now_us))
+			return at == 0 ? ONE_NO_WINDOW : ONE_SENT; /* no memory: the rest is lost */
+		uint8_t *p = train_take(s, t, SCTP_DATA_HEADER_BYTES + chunk_padded(len));
+		if (p == NULL)
+			return ONE_SENT; /* not reached: fragments_fit() counted them */
+		write_chunk(p, flags, tsn, stream, in->data + at, len);
+	}
+	return ONE_SENT;
+}
+
+static enum one send_whole(struct sctp *s, struct train *t, uint16_t stream, const struct pkt *in,
+                           uint64_t now_us)
+{
+	const uint8_t flags = CHUNK_DATA_UNORDERED | CHUNK_DATA_WHOLE;
+	uint32_t tsn;
+
+	if (!window_for(s, in->len, 1))
+		return ONE_NO_WINDOW;
+	uint8_t *p = train_take(s, t, SCTP_DATA_HEADER_BYTES + chunk_padded(in->len));
+	if (p == NULL)
+		return ONE_NO_ROOM;
+	if (!take_tsn(s, in->len, flags, &tsn, now_us)) {
+		t->used -= SCTP_DATA_HEADER_BYTES + chunk_padded(in->len);
+		return ONE_NO_WINDOW;
+	}
+	write_chunk(p, flags, tsn, stream, in->data, in->len);
+	return ONE_SENT;
+}
+
+/*
+ * A SACK rides in front when it and all messages share one packet; in front of a long train it would make the
+ * first datagram the odd one out, and goes by itself.
+ */
+static void ride_sack(struct sctp *s, struct train *t, const struct pkt *in, size_t n,
+                      uint64_t now_us)
+{
+	size_t limit = train_limit(s, t->out);
+	size_t bytes = SCTP_HEADER_BYTES;
+
+	if (t->out->count > 0 || !(s->in.sack_due || assoc_timer_runs(s, TIMER_SACK)))
+		return;
+	for (size_t i = 0; i < n && bytes <= limit; i++)
+		bytes += SCTP_DATA_HEADER_BYTES + chunk_padded(in[i].len);
+	if (bytes + CHUNK_HEADER_BYTES + 12 > limit)
+		return;
+	uint8_t *p = train_take(s, t, 0);
+	if (p == NULL)
+		return;
+	struct bytes_writer w = bytes_writer(p, t->limit - (bytes - SCTP_HEADER_BYTES) - t->used);
+	if (recv_write_sack(s, &w, now_us))
+		t->used += w.used;
+}
+
+static int tunnel_ready(const struct sctp *s, uint16_t stream, uint64_t now_us)
+{
+	if (s->state != ASSOC_ESTABLISHED || !s->peer.forward_tsn)
+		return SCTP_NOT_UP;
+	if (stream >= s->out_streams || (s->tunnel.on && stream != s->tunnel.stream))
+		return SCTP_BAD_STREAM;
+	if (s->out.first != NULL && s->out.first->sent > 0)
+		return SCTP_FULL; /* its fragments must stay adjacent */
+	if (s->tunnel.on && breaker_open(s, now_us))
+		return SCTP_FULL;
+	return SCTP_OK;
+}
+
+size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, size_t n,
+                        struct batch *out, uint64_t now_us, int *result)
+{
+	struct train t = {.out = out};
+	size_t whole_max = send_chunk_max(s), done = 0;
+	bool idle = s->out.cum_ack + 1 == s->out.next_tsn;
+
+	*result = tunnel_ready(s, stream, now_us);
+	if (*result != SCTP_OK || n == 0) {
+		s->counters.tunnel_stopped += *result == SCTP_FULL ? n : 0;
+		return 0;
+	}
+	ride_sack(s, &t, in, n, now_us);
+	for (; done < n; done++) {
+		enum one one = ONE_TOO_LARGE;
+
+		if (in[done].len > whole_max)
+			one = send_fragments(s, &t, stream, &in[done], now_us);
+		else if (in[done].len > 0)
+			one = send_whole(s, &t, stream, &in[done], now_us);
+		if (one == ONE_NO_ROOM)
+			break;
+		if (one == ONE_NO_WINDOW) {
+			*result = SCTP_FULL;
+			s->counters.tunnel_stopped += n - done;
+			break;
+		}
+		s->counters.tunnel_bad_size += one == ONE_TOO_LARGE;
+	}
+	train_close(s, &t);
+	if (s->tunnel.on && s->out.cum_ack + 1 != s->out.next_tsn) {
+		if (idle)
+			s->tunnel.progress_us = now_us;
+		if (!assoc_timer_runs(s, TIMER_PROBE))
+			arm_probe(s, now_us);
+	}
+	return done;
+}
