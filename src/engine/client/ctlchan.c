@@ -75,11 +75,14 @@ void ctlchan_bye(struct link *l, enum ctl_bye_reason reason)
 		send_or_log(l, &msg);
 }
 
-int ctlchan_ping(struct link *l, uint64_t id)
+int ctlchan_ping(struct link *l, uint64_t id, uint64_t now_us)
 {
 	struct ctl_msg msg = {.type = CTL_PING, .ping.id = id};
 
-	return send_msg(l, &msg) == 0 ? MESH_OK : MESH_REFUSED;
+	if (send_msg(l, &msg) < 0)
+		return MESH_REFUSED;
+	l->pings[l->n_pings++ % LINK_PINGS] = (struct link_ping){.id = id, .at_us = now_us};
+	return MESH_OK;
 }
 
 void ctlchan_leave(struct link *l, const struct proof_leave *leave)
@@ -250,10 +253,15 @@ static void take_pong(struct link *l, uint64_t id, uint64_t now_us)
 {
 	struct mesh_event e = {.type = MESH_EVENT_PONG, .ping_id = id};
 
-	/* The id is the clock at sending (see mesh_ping); a peer that invents one fools only itself. */
-	e.rtt_us = now_us > id && now_us - id < UINT32_MAX ? (uint32_t)(now_us - id) : 0;
-	memcpy(e.key, l->peer->key, SIG_KEY_SIZE);
-	mesh_emit(l->peer->mesh, &e, NULL, 0);
+	for (unsigned i = 0; i < LINK_PINGS; i++) {
+		if (l->pings[i].at_us == 0 || l->pings[i].id != id)
+			continue;
+		e.rtt_us = (uint32_t)GV_MIN(now_us - l->pings[i].at_us, (uint64_t)UINT32_MAX);
+		memcpy(e.key, l->peer->key, SIG_KEY_SIZE);
+		l->pings[i].at_us = 0;
+		mesh_emit(l->peer->mesh, &e, NULL, 0);
+		return;
+	}
 }
 
 void ctlchan_input(struct link *l, const uint8_t *data, size_t len, uint64_t now_us)

@@ -735,13 +735,14 @@ void mesh_dataplane_event(struct mesh *m, const struct dataplane_event *e, uint6
 
 /* ---- rest ---- */
 
-int mesh_ping(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE], uint64_t ping_id)
+int mesh_ping(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE], uint64_t ping_id,
+              uint64_t now_us)
 {
 	struct peer *p = mesh_find(m, key);
 
 	if (p == NULL || p->use == NULL || p->use->state != LINK_UP)
 		return MESH_REFUSED;
-	return ctlchan_ping(p->use, ping_id);
+	return ctlchan_ping(p->use, ping_id, now_us);
 }
 
 void mesh_say_leave(struct mesh *m, const struct proof_leave *leave)

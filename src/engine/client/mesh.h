@@ -161,9 +161,9 @@ int mesh_candidate(struct mesh *m, const struct msg_ice_candidate *c, uint64_t n
 void mesh_dataplane_event(struct mesh *m, const struct dataplane_event *e, uint64_t now_us)
 	gv_nonnull(1, 2);
 
-/* Sends a ping over `ctl`; ping_id is now_us and comes back in MESH_EVENT_PONG. Returns MESH_OK; MESH_REFUSED without a connected peer. */
-int mesh_ping(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE], uint64_t ping_id)
-	gv_must_check gv_nonnull(1, 2);
+/* Sends a ping over `ctl`; MESH_EVENT_PONG with ping_id follows. Returns MESH_OK; MESH_REFUSED without a connected peer. */
+int mesh_ping(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE], uint64_t ping_id,
+              uint64_t now_us) gv_must_check gv_nonnull(1, 2);
 /* Tells connected peers that we leave the network for good. */
 void mesh_say_leave(struct mesh *m, const struct proof_leave *leave) gv_nonnull(1, 2);
 

@@ -36,6 +36,13 @@
 /* Candidates of this computer: host and server-reflexive ones of each address. */
 #define MESH_MAX_CANDS (2 * MESH_MAX_ADDRESSES)
 
+/* Pings that may wait for their pong. */
+#define LINK_PINGS 8
+
+struct link_ping {
+	uint64_t id, at_us; /* at_us 0: free */
+};
+
 enum link_state {
 	LINK_OFFERED,  /* our offer is out, no answer yet */
 	LINK_CHECKING, /* both descriptions known: ICE, then the DTLS handshake */
@@ -72,6 +79,8 @@ struct link {
 	bool ctl_open, ip_open, confirmed, hello_got, ip_allowed;
 	uint64_t quiet_us; /* since when nothing is heard; 0: the path answers */
 	uint64_t watch_us; /* when to look at the shared block again */
+	struct link_ping pings[LINK_PINGS];
+	unsigned n_pings;
 	struct ctl_parts parts;
 	uint32_t next_content_id;
 	/* A document being sent in parts. */
@@ -209,7 +218,7 @@ void ctlchan_input(struct link *l, const uint8_t *data, size_t len, uint64_t now
 /* Hello again, because our document changed. */
 void ctlchan_hello(struct link *l);
 void ctlchan_bye(struct link *l, enum ctl_bye_reason reason);
-int ctlchan_ping(struct link *l, uint64_t id);
+int ctlchan_ping(struct link *l, uint64_t id, uint64_t now_us);
 void ctlchan_leave(struct link *l, const struct proof_leave *leave);
 /* Sends longer content in parts; at most CTL_PARTS_MAX bytes, and only what the lane takes at once. */
 void ctlchan_content(struct link *l, enum ctl_content content, const void *bytes, size_t n);

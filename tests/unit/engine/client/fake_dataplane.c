@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "fake_dataplane.h"
+
+#include "base/mem.h"
+#include "crypto/record.h"
+#include "engine/dataplane/dataplane.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define LINKS 32
+
+struct fake_link {
+	uint32_t handle, peer, prefix;
+	char ufrag[260];
+	struct netaddr addrs[8];
+	unsigned n_addrs;
+	struct netaddr remote;
+	bool has_path, allowed, ip_open, ctl_open, tunnel, polite;
+	struct record *record;
+	enum dataplane_dtls_role role;
+	struct dataplane_link_shared *shared;
+};
+
+struct dataplane {
+	unsigned index;
+	struct mesh *mesh;
+	struct fake_link links[LINKS];
+	uint32_t peer_in_use[4096]; /* link handle by peer handle */
+	struct netaddr peer_ip[4096];
+	unsigned allowed;
+};
+
+struct under_way {
+	struct under_way *next;
+	unsigned from, to;
+	enum dataplane_event_type type;
+	uint32_t link, peer; /* at the receiver; 0: by address */
+	size_t len;
+	uint8_t data[];
+};
+
+static struct dataplane planes[FAKE_COMPUTERS];
+static struct under_way *head, **tail = &head;
+static bool wire_cut;
+
+struct dataplane *fake_dataplane(unsigned i)
+{
+	planes[i].index = i;
+	return &planes[i];
+}
+
+static void drop_all(void)
+{
+	for (struct under_way *u = head, *next; u != NULL; u = next) {
+		next = u->next;
+		mem_free(u);
+	}
+	head = NULL;
+	tail = &head;
+}
+
+void fake_reset(void)
+{
+	drop_all();
+	for (unsigned i = 0; i < FAKE_COMPUTERS; i++)
+		for (unsigned k = 0; k < LINKS; k++)
+			record_free(planes[i].links[k].record);
+	memset(planes, 0, sizeof(planes));
+	wire_cut = false;
+	for (unsigned i = 0; i < FAKE_COMPUTERS; i++)
+		planes[i].index = i;
+}
+
+void fake_bind(unsigned i, struct mesh *m)
+{
+	planes[i].mesh = m;
+}
+
+void fake_cut(bool cut)
+{
+	wire_cut = cut;
+}
+
+static void post(unsigned from, unsigned to, enum dataplane_event_type type, uint32_t link,
+                 uint32_t peer, const void *data, size_t len)
+{
+	struct under_way *u = mem_alloc(1, sizeof(*u) + len);
+
+	assert(u != NULL);
+	u->from = from;
+	u->to = to;
+	u->type = type;
+	u->link = link;
+	u->peer = peer;
+	u->len = len;
+	if (len > 0)
+		memcpy(u->data, data, len);
+	*tail = u;
+	tail = &u->next;
+}
+
+static struct netaddr address(unsigned i)
+{
+	return netaddr_ip4(0xc0000201 + i, 5000);
+}
+
+static int computer_of(const struct netaddr *a)
+{
+	for (unsigned i = 0; i < FAKE_COMPUTERS; i++) {
+		struct netaddr own = address(i);
+
+		if (netaddr_equal(a, &own))
+			return (int)i;
+	}
+	return -1;
+}
+
+static struct fake_link *find(struct dataplane *d, uint32_t handle)
+{
+	for (unsigned k = 0; k < LINKS; k++)
+		if (d->links[k].handle == handle && handle != 0)
+			return &d->links[k];
+	return NULL;
+}
+
+/* The link of `to` whose keys open what `l` of `from` seals. */
+static struct fake_link *partner(unsigned from, const struct fake_link *l, unsigned *to)
+{
+	int other = l->has_path ? computer_of(&l->remote) : -1;
+
+	if (other < 0)
+		return NULL;
+	*to = (unsigned)other;
+	for (unsigned k = 0; k < LINKS; k++) {
+		struct fake_link *o = &planes[other].links[k];
+		uint8_t sealed[128];
+		size_t n;
+		struct record_plain plain;
+		struct record_counters c = {0};
+
+		if (o->handle == 0 || o->record == NULL || o->role == l->role)
+			continue;
+		struct netaddr own = address(from);
+		if (!netaddr_equal(&o->remote, &own))
+			continue;
+		/* An empty record tells whether the keys match. */
+		if (record_seal_one(l->record, RECORD_TYPE_DATA, "", 0, sealed, sizeof(sealed),
+		                    &n) != 0)
+			continue;
+		struct pkt in = {.data = sealed, .len = n};
+		if (record_open(o->record, &in, 1, &plain, 1, &c) == 1)
+			return o;
+	}
+	return NULL;
+}
+
+/* Both sides have keys: `ctl` opens, as DCEP over SCTP would make it. */
+static void try_ctl(struct dataplane *d, struct fake_link *l)
+{
+	unsigned to;
+	struct fake_link *o = l->record != NULL && !l->ctl_open ? partner(d->index, l, &to) : NULL;
+
+	if (o == NULL || wire_cut)
+		return;
+	l->ctl_open = true;
+	o->ctl_open = true;
+	post(d->index, d->index, DATAPLANE_EVENT_CTL_OPEN, l->handle, l->peer, NULL, 0);
+	post(d->index, to, DATAPLANE_EVENT_CTL_OPEN, o->handle, o->peer, NULL, 0);
+}
+
+static void deliver_datagram(struct dataplane *d, const struct under_way *u, uint64_t now_us)
+{
+	struct dataplane_event e = {
+		.tun_fd = -1, .local = address(u->to), .remote = address(u->from)};
+
+	e.data = u->data;
+	e.len = u->len;
+	e.type = u->data[0] < 4 ? DATAPLANE_EVENT_STUN : DATAPLANE_EVENT_HANDSHAKE;
+	if (e.type == DATAPLANE_EVENT_STUN) {
+		mesh_dataplane_event(d->mesh, &e, now_us);
+		return;
+	}
+	/* DTLS passes to the newest link that validated the address. */
+	struct fake_link *best = NULL;
+	for (unsigned k = 0; k < LINKS; k++) {
+		struct fake_link *l = &d->links[k];
+
+		for (unsigned a = 0; l->handle != 0 && a < l->n_addrs; a++)
+			if (netaddr_equal(&l->addrs[a], &e.remote) &&
+			    (best == NULL || l->handle > best->handle))
+				best = l;
+	}
+	if (best == NULL)
+		return;
+	e.link = best->handle;
+	e.peer = best->peer;
+	mesh_dataplane_event(d->mesh, &e, now_us);
+}
+
+unsigned fake_deliver(uint64_t now_us)
+{
+	unsigned n = 0;
+
+	while (head != NULL) {
+		struct under_way *u = head;
+		struct dataplane *d = &planes[u->to];
+
+		head = u->next;
+		if (head == NULL)
+			tail = &head;
+		bool lost = wire_cut && u->from != u->to;
+		if (d->mesh != NULL && !lost && u->type == DATAPLANE_EVENT_STUN) {
+			deliver_datagram(d, u, now_us);
+		} else if (d->mesh != NULL && !lost) {
+			struct dataplane_event e = {
+				.type = u->type, .link = u->link, .peer = u->peer, .tun_fd = -1};
+
+			e.data = u->data;
+			e.len = u->len;
+			struct fake_link *l = find(d, u->link);
+			if (l != NULL)
+				atomic_store(&l->shared->heard_us, now_us);
+			mesh_dataplane_event(d->mesh, &e, now_us);
+		}
+		mem_free(u);
+		n++;
+	}
+	for (unsigned i = 0; i < FAKE_COMPUTERS; i++)
+		for (unsigned k = 0; k < LINKS; k++)
+			try_ctl(&planes[i], &planes[i].links[k]);
+	return n;
+}
+
+unsigned fake_links(unsigned i)
+{
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < LINKS; k++)
+		n += planes[i].links[k].handle != 0;
+	return n;
+}
+
+bool fake_ip_passes(unsigned i, unsigned to)
+{
+	for (unsigned k = 0; k < LINKS; k++) {
+		struct fake_link *l = &planes[i].links[k];
+		unsigned other;
+
+		if (l->handle == 0 || l->record == NULL || !l->allowed || !l->ip_open)
+			continue;
+		const struct fake_link *o = partner(i, l, &other);
+		if (o != NULL && other == to && o->allowed && o->ip_open)
+			return true;
+	}
+	return false;
+}
+
+bool fake_tunnel_mode(unsigned i)
+{
+	for (unsigned k = 0; k < LINKS; k++)
+		if (planes[i].links[k].handle != 0 && planes[i].links[k].tunnel)
+			return true;
+	return false;
+}
+
+unsigned fake_allowed(unsigned i)
+{
+	return planes[i].allowed;
+}
+
+/* ---- the face of dataplane.h ---- */
+
+int dataplane_net_transactions(struct dataplane *d, uint32_t net, uint32_t transaction_prefix)
+{
+	(void)d;
+	(void)net;
+	(void)transaction_prefix;
+	return 0;
+}
+
+int dataplane_peer_add(struct dataplane *d, uint32_t net, uint32_t peer,
+                       const struct dataplane_peer_config *c, struct dataplane_stats *shared)
+{
+	(void)net;
+	(void)shared;
+	d->peer_ip[peer % 4096] = c->ip4;
+	return 0;
+}
+
+int dataplane_peer_del(struct dataplane *d, uint32_t peer)
+{
+	post(d->index, d->index, DATAPLANE_EVENT_PEER_GONE, 0, peer, NULL, 0);
+	return 0;
+}
+
+int dataplane_link_add(struct dataplane *d, uint32_t peer, uint32_t link, const char *ufrag,
+                       uint32_t transaction_prefix, struct dataplane_link_shared *shared)
+{
+	for (unsigned k = 0; k < LINKS; k++) {
+		struct fake_link *l = &d->links[k];
+
+		if (l->handle != 0)
+			continue;
+		*l = (struct fake_link){.handle = link,
+		                        .peer = peer,
+		                        .prefix = transaction_prefix,
+		                        .shared = shared};
+		strncpy(l->ufrag, ufrag, sizeof(l->ufrag) - 1);
+		return 0;
+	}
+	return -ENOBUFS;
+}
+
+int dataplane_link_addr(struct dataplane *d, uint32_t link, const struct netaddr *remote)
+{
+	struct fake_link *l = find(d, link);
+
+	if (l != NULL && l->n_addrs < 8)
+		l->addrs[l->n_addrs++] = *remote;
+	return 0;
+}
+
+int dataplane_link_path(struct dataplane *d, uint32_t link, const struct netaddr *local,
+                        const struct netaddr *remote)
+{
+	struct fake_link *l = find(d, link);
+
+	(void)local;
+	if (l != NULL) {
+		l->remote = *remote;
+		l->has_path = true;
+	}
+	return 0;
+}
+
+int dataplane_link_keys(struct dataplane *d, uint32_t link, const struct dataplane_keys_config *c)
+{
+	struct fake_link *l = find(d, link);
+
+	if (l == NULL) {
+		record_free(c->record);
+		return 0;
+	}
+	l->record = c->record;
+	l->role = c->role;
+	return 0;
+}
+
+int dataplane_link_open_ip(struct dataplane *d, uint32_t link)
+{
+	struct fake_link *l = find(d, link);
+	unsigned to;
+	struct fake_link *o = l != NULL && l->record != NULL ? partner(d->index, l, &to) : NULL;
+
+	if (o == NULL)
+		return 0;
+	l->ip_open = true;
+	o->ip_open = true;
+	post(d->index, to, DATAPLANE_EVENT_IP_OPEN, o->handle, o->peer, NULL, 0);
+	post(d->index, d->index, DATAPLANE_EVENT_IP_OPEN, l->handle, l->peer, NULL, 0);
+	return 0;
+}
+
+int dataplane_link_allow_ip(struct dataplane *d, uint32_t link)
+{
+	struct fake_link *l = find(d, link);
+
+	if (l != NULL)
+		l->allowed = true;
+	d->allowed++;
+	return 0;
+}
+
+int dataplane_link_tunnel(struct dataplane *d, uint32_t link)
+{
+	struct fake_link *l = find(d, link);
+
+	if (l != NULL)
+		l->tunnel = true;
+	return 0;
+}
+
+int dataplane_link_del(struct dataplane *d, uint32_t link, bool polite)
+{
+	struct fake_link *l = find(d, link);
+
+	if (l == NULL)
+		return 0;
+	unsigned to;
+	struct fake_link *o = polite && l->record != NULL ? partner(d->index, l, &to) : NULL;
+	if (o != NULL)
+		post(d->index, to, DATAPLANE_EVENT_LINK_DOWN, o->handle, o->peer, NULL, 0);
+	post(d->index, d->index, DATAPLANE_EVENT_LINK_GONE, link, l->peer, NULL, 0);
+	record_free(l->record);
+	*l = (struct fake_link){0};
+	return 0;
+}
+
+int dataplane_send_raw(struct dataplane *d, uint32_t net, const struct netaddr *local,
+                       const struct netaddr *remote, const void *data, size_t len)
+{
+	int to = computer_of(remote);
+
+	(void)net;
+	(void)local;
+	if (to >= 0 && len > 0)
+		post(d->index, (unsigned)to, DATAPLANE_EVENT_STUN, 0, 0, data, len);
+	return 0;
+}
+
+int dataplane_send_sealed(struct dataplane *d, uint32_t link, uint8_t type, const void *data,
+                          size_t len)
+{
+	struct fake_link *l = find(d, link);
+	uint8_t sealed[2048];
+	size_t n;
+
+	assert(l != NULL && l->record != NULL);
+	if (record_seal_one(l->record, (enum record_type)type, data, len, sealed, sizeof(sealed),
+	                    &n) != 0)
+		return -EIO;
+	return dataplane_send_raw(d, 0, &l->remote, &l->remote, sealed, n);
+}
+
+int dataplane_ctl_send(struct dataplane *d, uint32_t link, const void *data, size_t len)
+{
+	struct fake_link *l = find(d, link);
+	unsigned to;
+	struct fake_link *o =
+		l != NULL && l->record != NULL && l->ctl_open ? partner(d->index, l, &to) : NULL;
+
+	if (o != NULL)
+		post(d->index, to, DATAPLANE_EVENT_CTL, o->handle, o->peer, data, len);
+	return 0;
+}

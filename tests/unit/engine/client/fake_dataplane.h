@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GV_TESTS_FAKE_DATAPLANE_H
+#define GV_TESTS_FAKE_DATAPLANE_H
+
+/*
+ * fake_dataplane - stands in for engine/dataplane in tests of the mesh: two computers, joined by a perfect wire in
+ * virtual time. Raw datagrams and sealed records really travel; SCTP is replaced by delivery in order.
+ *
+ * It implements the functions of dataplane.h, so a test program links it instead of the real one.
+ */
+
+#include "engine/client/mesh.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FAKE_COMPUTERS 3
+
+struct dataplane; /* one per computer */
+
+/* Computer i (its address is 192.0.2.(i + 1):5000). */
+struct dataplane *fake_dataplane(unsigned i);
+/* Empties every table and queue. */
+void fake_reset(void);
+/* Tells the fake which mesh takes the events of computer i (NULL: none, its packets vanish). */
+void fake_bind(unsigned i, struct mesh *m);
+/* Delivers everything under way, until nothing is. Returns the number of deliveries. */
+unsigned fake_deliver(uint64_t now_us);
+/* The wire between all computers is cut. */
+void fake_cut(bool cut);
+
+/* What the mesh of computer i has installed. */
+unsigned fake_links(unsigned i);
+/* IP passes from i to the computer `to`: its link in use has keys, an open channel and permission, both ways. */
+bool fake_ip_passes(unsigned i, unsigned to);
+bool fake_tunnel_mode(unsigned i);
+/* Permission to pass IP was ever given by computer i. */
+unsigned fake_allowed(unsigned i);
+
+#endif /* GV_TESTS_FAKE_DATAPLANE_H */
