@@ -349,6 +349,11 @@ void hub_output_done(struct hub *h, struct hub_conn *c)
 		pop(h, c);
 }
 
+bool hub_conn_is_authenticated(const struct hub_conn *c)
+{
+	return c->is_authenticated;
+}
+
 bool hub_conn_is_closing(const struct hub_conn *c)
 {
 	return c->is_closing;

@@ -136,6 +136,7 @@ void *hub_conn_user(const struct hub_conn *c) gv_nonnull(1);
 bool hub_output(const struct hub_conn *c, const char **text, size_t *len) gv_nonnull(1, 2, 3);
 /* It was sent. */
 void hub_output_done(struct hub *h, struct hub_conn *c) gv_nonnull(1, 2);
+bool hub_conn_is_authenticated(const struct hub_conn *c) gv_nonnull(1);
 /* To be closed when the queue is empty. */
 bool hub_conn_is_closing(const struct hub_conn *c) gv_nonnull(1);
 /* Logged in: the name of the computer's key for logs, else "". out holds 16 bytes. */
