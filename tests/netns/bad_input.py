@@ -22,6 +22,7 @@ NO_RIGHT = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin
 NO_DEVICE = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh")
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "testing.md")
+IN_USE, NO_DATABASE, NO_CERTIFICATE = 3, 5, 6  # of govpn-server
 BEGIN, END = "<!-- bad input: begin -->", "<!-- bad input: end -->"
 
 
@@ -176,20 +177,20 @@ def server_program(table, server):
         return (program("govpn-server"), "--data", f"{RUN}/{name}", "--tls", "off", *options)
 
     node = server.node
-    table.program("port in use", CONFLICT, node, *start("s1", "--listen", server.listen))
-    table.program("STUN port in use", CONFLICT, node, *start("s2", "--listen", "203.0.113.10:9000"))
+    table.program("port in use", IN_USE, node, *start("s1", "--listen", server.listen))
+    table.program("STUN port in use", IN_USE, node, *start("s2", "--listen", "203.0.113.10:9000"))
     table.program("unknown flag", USAGE, node, *start("s3", "--nosuchflag"))
     table.program("address that is none", USAGE, node, *start("s4", "--listen", "nowhere:port"))
-    table.program("certificate file that is missing", FAILED, node, program("govpn-server"), "--data", f"{RUN}/s5",
+    table.program("certificate file that is missing", NO_CERTIFICATE, node, program("govpn-server"), "--data", f"{RUN}/s5",
                   "--listen", "203.0.113.10:9000", "--stun", "203.0.113.10:9001", "--tls-cert", "/nosuch", "--tls-key",
                   "/nosuch")
-    table.program("second server on the same data", CONFLICT, node, program("govpn-server"), "--data", server.data,
+    table.program("second server on the same data", IN_USE, node, program("govpn-server"), "--data", server.data,
                   "--listen", "203.0.113.10:9000", "--stun", "203.0.113.10:9001", "--tls", "off")
     free = ("--listen", "203.0.113.10:9000", "--stun", "203.0.113.10:9001")
     for name, what, spoil in (("s6", "database of a newer version", newer), ("s7", "corrupt database", garble)):
         shutil.copytree(server.data, f"{RUN}/{name}", ignore=shutil.ignore_patterns("*lock*"))
         spoil(database(f"{RUN}/{name}"))
-        table.program(what, FAILED, node, *start(name, *free))
+        table.program(what, NO_DATABASE, node, *start(name, *free))
 
 
 def database(folder):
