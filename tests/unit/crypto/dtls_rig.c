@@ -286,7 +286,9 @@ static void ours_drain(struct rig_end *end)
 		case DTLS_EVENT_KEYS:
 			end->keys = ev.keys;
 			end->keys_events++;
-			assert_int_equal(record_new(&end->record, &ev.keys, AEAD_BACKEND_AUTO), 0);
+			/* Tests may take the memory away: this end is as good as gone then. */
+			if (record_new(&end->record, &ev.keys, AEAD_BACKEND_AUTO) != 0)
+				end->failed_events++;
 			break;
 		case DTLS_EVENT_CONNECTED:
 			end->connected_events++;
@@ -302,7 +304,8 @@ static void ours_drain(struct rig_end *end)
 			rig_send(end->other, out.data, out.len);
 			continue;
 		}
-		assert_non_null(end->record);
+		if (end->record == NULL)
+			continue;
 		assert_int_equal(record_seal_one(end->record, out.type, out.data, out.len, sealed,
 		                                 sizeof(sealed), &len),
 		                 0);

@@ -93,6 +93,16 @@ static void cert_new_is_valid_now_and_fresh(void **state)
 	OPENSSL_free(der);
 }
 
+static void cert_new_out_of_memory_fails(void **state)
+{
+	struct cert *c = NULL;
+
+	(void)state;
+	mem_fail_at(1);
+	assert_int_equal(cert_new(&c, NOW), -ENOMEM);
+	assert_null(c);
+}
+
 static void cert_unref_last_reference_frees(void **state)
 {
 	struct cert *c = NULL;
@@ -144,15 +154,17 @@ static void cert_write_files_hold_names_and_are_private(void **state)
 static void cert_write_bad_name_is_refused_and_named(void **state)
 {
 	const struct folder *f = *state;
-	static const char *const bad[] = {"",
-	                                  ".",
-	                                  "a..b",
-	                                  "sp ace",
-	                                  "new\nline",
-	                                  "-\x80-",
-	                                  "a.example.",
-	                                  "1234567890123456789012345678901234567890"
-	                                  "123456789012345678901234"};
+	static const char *const bad[] = {
+		"",
+		".",
+		"a..b",
+		"sp ace",
+		"new\nline",
+		"-\x80-",
+		"a.example.",
+		/* a label of 64 */
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	};
 	struct diag diag;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -242,6 +254,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cert_new_is_valid_now_and_fresh),
+		cmocka_unit_test(cert_new_out_of_memory_fails),
 		cmocka_unit_test(cert_unref_last_reference_frees),
 		IN_FOLDER(cert_write_files_hold_names_and_are_private),
 		IN_FOLDER(cert_write_bad_name_is_refused_and_named),

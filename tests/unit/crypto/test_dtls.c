@@ -3,8 +3,10 @@
 #include "crypto/dtls.h"
 
 #include "base/bytes.h"
+#include "base/mem.h"
 #include "dtls_rig.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,6 +64,33 @@ static void assert_up(const struct rig *rig)
 		assert_int_equal(ends[i]->failed_events, 0);
 		assert_int_equal(dtls_deadline_us(ends[i]->dtls), UINT64_MAX);
 	}
+}
+
+/* Each allocation of the handshake fails once: -ENOMEM or an event, never keys twice, never a leak. */
+static void dtls_out_of_memory_fails_cleanly(void **state)
+{
+	unsigned n = 1;
+
+	(void)state;
+	for (bool hit = true; hit; n++) {
+		struct rig *rig = rig_new();
+		struct dtls_config config = {
+			.role = RECORD_ROLE_CLIENT, .cert = rig->a.cert, .mtu = 1200};
+
+		cert_fingerprint(rig->b.cert, config.peer_fingerprint);
+		rig_ours(&rig->b, RECORD_ROLE_SERVER, DTLS_PEER_GOVPN);
+		mem_fail_at(n);
+		int r = dtls_new(&rig->a.dtls, &config, rig->now_us);
+		assert_true(r == 0 || r == -ENOMEM);
+		if (r == 0)
+			rig_run(rig, SECOND_US);
+		hit = mem_fail_hit();
+		if (!hit)
+			assert_up(rig);
+		mem_fail_at(0);
+		rig_free(rig);
+	}
+	assert_true(n > 10);
 }
 
 static void dtls_every_pairing_connects_and_carries_data(void **state)
@@ -653,6 +682,7 @@ int main(void)
 {
 #define WITH_RIG(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dtls_out_of_memory_fails_cleanly),
 		cmocka_unit_test(dtls_every_pairing_connects_and_carries_data),
 		WITH_RIG(dtls_keys_of_both_ends_are_the_same),
 		cmocka_unit_test(dtls_any_one_datagram_lost_still_connects),

@@ -104,6 +104,22 @@ static size_t seal(struct pair *p, const char *text, uint8_t *out, size_t size)
 	return len;
 }
 
+static void record_new_out_of_memory_fails(void **state)
+{
+	struct record_keys keys = make_keys(RECORD_ROLE_CLIENT);
+	struct record *r = NULL;
+	int result = -1;
+
+	(void)state;
+	for (unsigned n = 1; result != 0; n++) {
+		mem_fail_at(n);
+		result = record_new(&r, &keys, AEAD_BACKEND_AUTO);
+		assert_int_equal(result, mem_fail_hit() ? -ENOMEM : 0);
+	}
+	mem_fail_at(0);
+	record_free(r);
+}
+
 static void record_seal_train_has_the_form_of_rfc6347(void **state)
 {
 	struct pair *p = *state;
@@ -391,6 +407,7 @@ int main(void)
 {
 #define WITH_PAIR(fn) cmocka_unit_test_setup_teardown(fn, pair_open, pair_close)
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(record_new_out_of_memory_fails),
 		WITH_PAIR(record_seal_train_has_the_form_of_rfc6347),
 		WITH_PAIR(record_open_train_gives_every_payload),
 		WITH_PAIR(record_open_own_direction_fails),
