@@ -325,7 +325,8 @@ int ice_input(struct ice_agent *a, const struct netaddr *local, const struct net
 
 void ice_heard(struct ice_agent *a, uint64_t now_us)
 {
-	if (a->selected == NULL)
+	/* Told late, perhaps later than what STUN heard since. */
+	if (a->selected == NULL || now_us < a->selected->heard_us)
 		return;
 	a->selected->heard_us = now_us;
 	a->data_us = now_us;
@@ -335,7 +336,7 @@ void ice_heard(struct ice_agent *a, uint64_t now_us)
 
 void ice_sent(struct ice_agent *a, uint64_t now_us)
 {
-	if (a->selected == NULL || a->data_out_us != 0)
+	if (a->selected == NULL || a->data_out_us != 0 || now_us <= a->selected->heard_us)
 		return;
 	a->data_out_us = now_us;
 	update_deadline(a);

@@ -23,6 +23,7 @@
 #define ICE_ID_RANDOM       8   /* bytes of a transaction id after the prefix */
 #define ICE_MAX_PROBES      64  /* outstanding liveness and consent checks */
 #define ICE_MAX_RESPONSES   16  /* answers that wait for ice_output() */
+#define ICE_MAX_SEEN        64  /* requests remembered against replay */
 #define ICE_RESPONSE_MAX    128 /* bytes of one answer */
 #define ICE_LOCAL_UFRAG_LEN 8   /* 40 bits (RFC 8445 5.3: at least 24) */
 #define ICE_LOCAL_PWD_LEN   32  /* 160 bits (at least 128) */
@@ -91,6 +92,12 @@ struct ice_probe {
 	uint64_t sent_us; /* 0: free */
 };
 
+/* A request that came: its transaction and from where. */
+struct ice_seen {
+	uint8_t id[STUN_ID_SIZE];
+	uint32_t source; /* hash of the address; 0: free */
+};
+
 struct ice_response {
 	struct netaddr local, remote;
 	size_t len;
@@ -128,6 +135,8 @@ struct ice_agent {
 	unsigned probe_next;
 	struct ice_response responses[ICE_MAX_RESPONSES];
 	unsigned response_first, response_count;
+	struct ice_seen seen[ICE_MAX_SEEN];
+	unsigned seen_next;
 
 	uint64_t start_us;       /* remote credentials of this generation came; 0: not yet */
 	uint64_t first_valid_us; /* of this generation; 0: none yet */

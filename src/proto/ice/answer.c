@@ -177,12 +177,34 @@ static void learn(struct ice_agent *a, const struct netaddr *local, const struct
 	ice_check_trigger(a, p, now_us);
 }
 
+/*
+ * The same transaction from another address is a replay: a peer sends each from one. Without this a stranger who
+ * listens could have our requests sent to a third address.
+ */
+static bool is_replayed(struct ice_agent *a, const struct stun_msg *m, const struct netaddr *remote)
+{
+	uint32_t source = netaddr_hash(remote, 0) | 1;
+
+	for (unsigned i = 0; i < ICE_MAX_SEEN; i++) {
+		const struct ice_seen *s = &a->seen[i];
+
+		if (s->source != 0 && memcmp(s->id, m->id, STUN_ID_SIZE) == 0)
+			return s->source != source;
+	}
+	struct ice_seen *s = &a->seen[a->seen_next];
+	a->seen_next = (a->seen_next + 1) % ICE_MAX_SEEN;
+	memcpy(s->id, m->id, STUN_ID_SIZE);
+	s->source = source;
+	return false;
+}
+
 static int handle_request(struct ice_agent *a, const struct netaddr *local,
                           const struct netaddr *remote, const struct stun_msg *m, uint64_t now_us)
 {
 	const struct ice_creds *c = find_creds(a, m);
 
-	if (c == NULL || !stun_msg_verify(m, c->local_pwd, ICE_LOCAL_PWD_LEN))
+	if (c == NULL || !stun_msg_verify(m, c->local_pwd, ICE_LOCAL_PWD_LEN) ||
+	    is_replayed(a, m, remote))
 		return ICE_IGNORED;
 	if (m->unknown_count > 0) {
 		respond_error(a, local, remote, m, c, STUN_ERROR_UNKNOWN_ATTRIBUTE);

@@ -6,8 +6,9 @@
 #include <string.h>
 
 /*
- * Requests to an address that only an incoming check named, until it answers. A replayed check can make us send
- * one answer and this many requests to whoever it claims to come from: below three bytes for one.
+ * Once a path stands: requests to an address that only an incoming check named, until it answers. A replayed check
+ * can make us send one answer and this many requests to whoever it claims to come from: below three bytes for one.
+ * (Before that the credentials are too young for a replay that answer.c does not know.)
  */
 #define UNPROVEN_SENT_MAX 2
 
@@ -80,7 +81,7 @@ void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 	case ICE_PAIR_FROZEN:
 	case ICE_PAIR_WAITING:
 	case ICE_PAIR_FAILED:
-		if (p->remote_type == ICE_CAND_PRFLX && p->answered_us == 0)
+		if (p->remote_type == ICE_CAND_PRFLX && p->answered_us == 0 && a->selected != NULL)
 			p->sent_max = UNPROVEN_SENT_MAX;
 		else
 			p->sent_max = a->timing->sent_max;

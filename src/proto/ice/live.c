@@ -8,7 +8,7 @@
 #define CONSENT_SPREAD_US (2 * ICE_S)
 #define SILENCE_US        (1 * ICE_S)     /* nothing heard for so long on a busy path: ask */
 #define IDLE_MIN_US       (2500 * ICE_MS) /* pause between two probes of an idle path */
-#define IDLE_SPREAD_US    (500 * ICE_MS)
+#define IDLE_SPREAD_US    (1500 * ICE_MS)
 #define FAST_US           (200 * ICE_MS) /* pause between probes of a path that does not answer */
 #define SLOW_US           (1 * ICE_S) /* the same while data still comes, and after SLOWER_AT_US */
 #define SLOWER_AT_US      (10 * ICE_S)
