@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "base/bytes.h"
 #include "base/mem.h"
+#include "crypto/hash.h"
 #include "crypto/identity.h"
 #include "proto/sig/proof.h"
 
@@ -248,6 +250,103 @@ static void proof_chain_changed_sdp_is_bad(void **state)
 	teardown(&f);
 }
 
+/* A second writer of signature inputs, by the table in docs/protocol.md. */
+struct by_hand {
+	uint8_t bytes[1024];
+	size_t n;
+};
+
+static void put(struct by_hand *b, const void *field, size_t n)
+{
+	assert_true(b->n + 4 + n <= sizeof(b->bytes));
+	be32_store(b->bytes + b->n, (uint32_t)n);
+	memcpy(b->bytes + b->n + 4, field, n);
+	b->n += 4 + n;
+}
+
+static void put_description(struct by_hand *b, const char *tag, const struct proof_offer *o,
+                            const char *role)
+{
+	uint8_t ip4[4], session[8];
+
+	be32_store(ip4, o->ip4);
+	be64_store(session, o->session);
+	put(b, tag, strlen(tag));
+	put(b, o->network_id, NETID_SIZE);
+	put(b, o->from, SIG_KEY_SIZE);
+	put(b, o->to, SIG_KEY_SIZE);
+	put(b, ip4, sizeof(ip4));
+	put(b, session, sizeof(session));
+	put(b, role, strlen(role));
+	put(b, o->nonce, PROOF_NONCE_SIZE);
+	put(b, o->sdp, strlen(o->sdp));
+}
+
+static void put_hash(struct by_hand *b, const struct by_hand *of)
+{
+	uint8_t hash[HASH_SHA256_SIZE];
+
+	assert_int_equal(hash_sha256(of->bytes, of->n, hash), 0);
+	put(b, hash, sizeof(hash));
+}
+
+static void proof_chain_signs_the_documented_bytes(void **state)
+{
+	static struct by_hand offer, answer, confirm;
+	struct fixture f;
+
+	(void)state;
+	setup(&f);
+	offer.n = answer.n = confirm.n = 0;
+	put_description(&offer, "goVPN/1 offer", &f.offer, "offerer");
+	assert_true(identity_verify(f.offer.from, offer.bytes, offer.n, f.offer.sig));
+
+	put_description(&answer, "goVPN/1 answer", &f.answer, "answerer");
+	put_hash(&answer, &offer);
+	put(&answer, f.offer.sig, SIG_SIGNATURE_SIZE);
+	assert_true(identity_verify(f.answer.from, answer.bytes, answer.n, f.answer.sig));
+
+	put(&confirm, "goVPN/1 confirm", strlen("goVPN/1 confirm"));
+	put_hash(&confirm, &offer);
+	put(&confirm, f.offer.sig, SIG_SIGNATURE_SIZE);
+	put_hash(&confirm, &answer);
+	put(&confirm, f.answer.sig, SIG_SIGNATURE_SIZE);
+	assert_true(identity_verify(f.offer.from, confirm.bytes, confirm.n, f.confirm));
+	teardown(&f);
+}
+
+static void proof_login_and_leave_sign_the_documented_bytes(void **state)
+{
+	struct identity *id = make_identity(5);
+	struct proof_login login = {.host = "[::1]:8443", .session = 42};
+	struct proof_leave leave = {.session = 42, .unix_s = 1700000000};
+	struct by_hand a = {0}, b = {0};
+	uint8_t session[8], unix_s[8];
+
+	(void)state;
+	identity_public(id, login.key);
+	identity_public(id, leave.key);
+	assert_int_equal(proof_login_sign(&login, id), 0);
+	assert_int_equal(proof_leave_sign(&leave, id), 0);
+	be64_store(session, 42);
+	be64_store(unix_s, 1700000000);
+
+	put(&a, "goVPN/1 login", strlen("goVPN/1 login"));
+	put(&a, login.host, strlen(login.host));
+	put(&a, login.key, SIG_KEY_SIZE);
+	put(&a, login.nonce, PROOF_LOGIN_NONCE_SIZE);
+	put(&a, session, sizeof(session));
+	assert_true(identity_verify(login.key, a.bytes, a.n, login.sig));
+
+	put(&b, "goVPN/1 leave", strlen("goVPN/1 leave"));
+	put(&b, leave.network_id, NETID_SIZE);
+	put(&b, leave.key, SIG_KEY_SIZE);
+	put(&b, session, sizeof(session));
+	put(&b, unix_s, sizeof(unix_s));
+	assert_true(identity_verify(leave.key, b.bytes, b.n, leave.sig));
+	identity_free(id);
+}
+
 static void proof_answer_to_another_offer_of_the_same_peer_is_bad(void **state)
 {
 	struct fixture f;
@@ -376,6 +475,8 @@ int main(void)
 		cmocka_unit_test(proof_chain_untouched_verifies),
 		cmocka_unit_test(proof_chain_any_flipped_bit_is_bad),
 		cmocka_unit_test(proof_chain_changed_sdp_is_bad),
+		cmocka_unit_test(proof_chain_signs_the_documented_bytes),
+		cmocka_unit_test(proof_login_and_leave_sign_the_documented_bytes),
 		cmocka_unit_test(proof_answer_to_another_offer_of_the_same_peer_is_bad),
 		cmocka_unit_test(proof_answer_used_as_offer_is_bad),
 		cmocka_unit_test(proof_answer_of_strangers_is_refused),
