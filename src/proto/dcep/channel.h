@@ -148,7 +148,7 @@ int dcep_close(struct dcep *d, uint16_t stream) gv_must_check gv_nonnull(1);
 int dcep_send_options(const struct dcep *d, uint16_t stream, enum dcep_kind kind, size_t len,
                       struct sctp_send_options *out) gv_must_check gv_nonnull(1, 5);
 
-/* One received message. *out is filled for DCEP_INPUT_DATA. -ENOMEM. */
+/* One received message. Returns an enum dcep_input_result; *out is filled for DCEP_INPUT_DATA only. -ENOMEM. */
 int dcep_input(struct dcep *d, const struct sctp_msg *msg, struct dcep_data *out)
 	gv_must_check gv_nonnull(1, 2, 3);
 
@@ -156,8 +156,9 @@ int dcep_input(struct dcep *d, const struct sctp_msg *msg, struct dcep_data *out
 void dcep_stream_reset(struct dcep *d, uint16_t stream) gv_nonnull(1);
 
 /*
- * Next thing to send: 1 and *out, or 0. It stays the next one until dcep_output_done(), so that an owner whose
- * send buffer is full can ask again later.
+ * Next thing to send: 1 and *out, or 0. It stays the next one until dcep_output_done(), so that an owner can try
+ * again later when sctp_send() says SCTP_FULL, or SCTP_BAD_STREAM because the stream is still being reset for the
+ * channel that had it before.
  */
 int dcep_output(struct dcep *d, struct dcep_output *out) gv_must_check gv_nonnull(1, 2);
 void dcep_output_done(struct dcep *d) gv_nonnull(1);
