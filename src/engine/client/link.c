@@ -106,13 +106,14 @@ int link_local_sdp(struct link *l, char **out)
 
 	if (s == NULL || text == NULL)
 		return err_here(-ENOMEM);
-	strcpy(s->ice_ufrag, ice_local_ufrag(l->ice));
-	strcpy(s->ice_pwd, ice_local_pwd(l->ice));
+	/* Both fields hold ICE_UFRAG_MAX and ICE_PWD_MAX characters and the NUL. */
+	memcpy(s->ice_ufrag, ice_local_ufrag(l->ice), strlen(ice_local_ufrag(l->ice)) + 1);
+	memcpy(s->ice_pwd, ice_local_pwd(l->ice), strlen(ice_local_pwd(l->ice)) + 1);
 	s->trickle = true;
 	s->has_fingerprint = true;
 	cert_fingerprint(m->c.cert, s->fingerprint);
 	s->setup = l->offerer ? SDP_SETUP_ACTPASS : SDP_SETUP_ACTIVE;
-	strcpy(s->mid, "0");
+	s->mid[0] = '0'; /* the only media section */
 	s->sctp_port = 5000;
 	s->max_message_size = 262144;
 	s->session_id = rng_u64(&m->rng) >> 2; /* RFC 8829 5.2.1: 62 random bits */

@@ -156,7 +156,8 @@ static void forward_sdp(unsigned from, const struct mesh_event *e)
 	tamper_fn tamper = offer ? tamper_offer : tamper_answer;
 
 	assert_true(to >= 0);
-	strcpy(sdp_copy, sdp.sdp);
+	assert_true(strlen(sdp.sdp) < sizeof(sdp_copy));
+	memcpy(sdp_copy, sdp.sdp, strlen(sdp.sdp) + 1);
 	sdp.sdp = sdp_copy;
 	sdp.has_sender = true;
 	memcpy(sdp.sender_id, nodes[from].key, SIG_KEY_SIZE);
@@ -539,7 +540,7 @@ static void mesh_replayed_offer_disturbs_nothing(void **state)
 	while (e.type != MESH_EVENT_SIGNAL || e.msg_type != MSG_SDP_OFFER)
 		assert_int_equal(mesh_event(nodes[0].mesh, &e), 1);
 	old = *e.sdp;
-	strcpy(text, e.sdp->sdp);
+	memcpy(text, e.sdp->sdp, strlen(e.sdp->sdp) + 1);
 	old.sdp = text;
 	old.has_sender = true;
 	memcpy(old.sender_id, nodes[0].key, SIG_KEY_SIZE);
