@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define RTO_US           500000u /* RFC 8489 6.2.1 */
-#define SENT_MAX         5
+#define RTO_MAX_US       1000000u
+#define SENT_MAX         7        /* RFC 8489: Rc */
 #define LAST_WAIT_US     2000000u /* from the last request to giving up */
 #define AGAIN_MIN_US     15000000u
 #define AGAIN_SPREAD_US  10000000u
@@ -207,7 +208,7 @@ int gather_output(struct gather *g, struct ice_packet *out, uint64_t now_us)
 
 		if (t->state != TASK_ASKING || t->sent == SENT_MAX || t->due_us > now_us)
 			continue;
-		t->due_us = now_us + ((uint64_t)RTO_US << t->sent);
+		t->due_us = now_us + (t->sent == 0 ? RTO_US : RTO_MAX_US);
 		t->sent++;
 		if (t->sent == SENT_MAX)
 			t->due_us = now_us + LAST_WAIT_US;
