@@ -5,7 +5,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
-#include "crypto/replay.h"
+#include "crypto/record_impl.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,7 +13,6 @@
 _Static_assert(RECORD_WINDOW == REPLAY_WINDOW, "the header states the window");
 
 #define VERSION_DTLS_1_2 0xfefd
-#define SALT_SIZE        4
 #define EXPLICIT_SIZE    8
 /* RFC 6347 4.1.2.1 with RFC 5246 6.2.3.3: epoch and sequence number, type, version, plaintext length. */
 #define AAD_SIZE 13
@@ -21,24 +20,6 @@ _Static_assert(RECORD_WINDOW == REPLAY_WINDOW, "the header states the window");
 #define GROUP_MAX BATCH_MAX_COUNT
 
 #define EPOCH_OURS (UINT64_C(1) << 48)
-
-struct record_sender {
-	struct aead_key *key; /* owned */
-	uint8_t salt[SALT_SIZE];
-	uint64_t nonce_start;
-	uint64_t sent; /* is also the next sequence number */
-};
-
-struct record_receiver {
-	struct aead_key *key; /* owned */
-	uint8_t salt[SALT_SIZE];
-	struct replay window;
-};
-
-struct record {
-	struct record_sender tx;
-	struct record_receiver rx;
-};
 
 /* Records on their way through the cipher together. */
 struct record_group {
@@ -65,8 +46,8 @@ int record_new(struct record **out, const struct record_keys *keys, enum aead_ba
 		                   client ? keys->server_key : keys->client_key);
 	if (err != 0)
 		return err_up(err);
-	memcpy(r->tx.salt, client ? keys->client_salt : keys->server_salt, SALT_SIZE);
-	memcpy(r->rx.salt, client ? keys->server_salt : keys->client_salt, SALT_SIZE);
+	memcpy(r->tx.salt, client ? keys->client_salt : keys->server_salt, RECORD_SALT_SIZE);
+	memcpy(r->rx.salt, client ? keys->server_salt : keys->client_salt, RECORD_SALT_SIZE);
 	r->tx.nonce_start = keys->nonce_start;
 	*out = GV_STEAL(r);
 	return 0;
@@ -108,8 +89,8 @@ static void prepare_seal(struct record_sender *tx, uint8_t type, uint8_t *p, siz
 	be64_store(p + RECORD_HEADER_SIZE, tx->nonce_start + seq);
 	write_aad(aad, p, len);
 
-	memcpy(op->nonce, tx->salt, SALT_SIZE);
-	memcpy(op->nonce + SALT_SIZE, p + RECORD_HEADER_SIZE, EXPLICIT_SIZE);
+	memcpy(op->nonce, tx->salt, RECORD_SALT_SIZE);
+	memcpy(op->nonce + RECORD_SALT_SIZE, p + RECORD_HEADER_SIZE, EXPLICIT_SIZE);
 	op->aad = aad;
 	op->aad_len = AAD_SIZE;
 	op->data = p + RECORD_HEADROOM;
@@ -198,8 +179,8 @@ static size_t prepare_open(struct record_receiver *rx, uint8_t *p, size_t left, 
 	struct aead_op *op = &g->ops[g->count];
 	size_t len = body - EXPLICIT_SIZE - AEAD_TAG_SIZE;
 	write_aad(g->aad[g->count], p, len);
-	memcpy(op->nonce, rx->salt, SALT_SIZE);
-	memcpy(op->nonce + SALT_SIZE, p + RECORD_HEADER_SIZE, EXPLICIT_SIZE);
+	memcpy(op->nonce, rx->salt, RECORD_SALT_SIZE);
+	memcpy(op->nonce + RECORD_SALT_SIZE, p + RECORD_HEADER_SIZE, EXPLICIT_SIZE);
 	op->aad = g->aad[g->count];
 	op->aad_len = AAD_SIZE;
 	op->data = p + RECORD_HEADROOM;

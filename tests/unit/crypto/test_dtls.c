@@ -456,6 +456,47 @@ static void dtls_client_no_answer_repeats_and_gives_up(void **state)
 	assert_int_equal(dtls_event(rig->a.dtls, &ev), 0);
 }
 
+/* OpenSSL's own timer, which the clock of this program would let fire, has no part in it. */
+static void dtls_openssl_never_repeats_by_itself(void **state)
+{
+	struct rig *rig = *state;
+	/* A handshake message that is not due: OpenSSL looks at it, and would look at its timer. */
+	const uint8_t early[] = {22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 12,
+	                         14, 0,    0,    0, 0, 5, 0, 0, 0, 0, 0, 0};
+
+	rig_ours(&rig->a, RECORD_ROLE_CLIENT, DTLS_PEER_GOVPN);
+	rig_ours(&rig->b, RECORD_ROLE_SERVER, DTLS_PEER_GOVPN);
+	rig->loss_percent = 100;
+	rig_advance(rig, 20 * SECOND_US);
+	assert_int_equal(dtls_input(rig->a.dtls, early, sizeof(early), rig->now_us), 0);
+	assert_int_equal(dtls_counters(rig->a.dtls)->tx_flights, 1);
+	assert_int_equal(dtls_counters(rig->a.dtls)->tx_repeats, 1);
+}
+
+/* RFC 6347 4.2.4: a peer that repeats its flight is answered at once, not when our next repeat is due. */
+static void dtls_server_repeated_hello_is_answered_at_once(void **state)
+{
+	struct rig *rig = *state;
+	uint8_t hello[512];
+	struct dtls_out out;
+
+	make_pair(rig, OURS_AND_OURS);
+	assert_int_equal(dtls_output(rig->a.dtls, &out, rig->now_us), 1);
+	assert_true(out.len <= sizeof(hello));
+	memcpy(hello, out.data, out.len);
+	assert_int_equal(dtls_input(rig->b.dtls, hello, out.len, rig->now_us), 0);
+	assert_int_equal(dtls_timeout(rig->b.dtls, rig->now_us + 100000), 0);
+	assert_int_equal(dtls_counters(rig->b.dtls)->tx_repeats, 1);
+	assert_int_equal(dtls_deadline_us(rig->b.dtls), rig->now_us + 300000);
+	/* Not within 100 ms of the last time, so that two ends cannot drive each other. */
+	assert_int_equal(dtls_input(rig->b.dtls, hello, out.len, rig->now_us + 199999), 0);
+	assert_int_equal(dtls_counters(rig->b.dtls)->tx_repeats, 1);
+	assert_int_equal(dtls_input(rig->b.dtls, hello, out.len, rig->now_us + 200000), 0);
+	assert_int_equal(dtls_counters(rig->b.dtls)->tx_repeats, 2);
+	rig_run(rig, SECOND_US);
+	assert_up(rig);
+}
+
 /* SEAL waits until the owner could make a record of the keys. */
 static void dtls_output_seal_waits_for_keys_taken(void **state)
 {
@@ -699,6 +740,8 @@ int main(void)
 		WITH_RIG(dtls_small_mtu_connects),
 		WITH_RIG(dtls_output_keeps_the_mtu),
 		WITH_RIG(dtls_client_no_answer_repeats_and_gives_up),
+		WITH_RIG(dtls_openssl_never_repeats_by_itself),
+		WITH_RIG(dtls_server_repeated_hello_is_answered_at_once),
 		WITH_RIG(dtls_output_seal_waits_for_keys_taken),
 		WITH_RIG(dtls_server_repeated_finished_is_answered),
 		WITH_RIG(dtls_client_repeated_finished_is_not_answered),

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "crypto/record.h"
+#include "crypto/record_impl.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -403,6 +404,28 @@ static void record_seal_one_limits_are_kept(void **state)
 	assert_int_equal(p->plain[0].pkt.len, RECORD_PLAIN_MAX);
 }
 
+/* RFC 6347 4.1: a sequence number never comes twice; the last is 2^48 - 1. */
+static void record_seal_after_the_last_number_is_refused(void **state)
+{
+	struct pair *p = *state;
+	struct batch b = make_train(p, 3, 10, 10);
+	uint8_t rec[100];
+	size_t len = 0;
+
+	p->client->tx.sent = RECORD_SEQ_MAX - 1;
+	assert_int_equal(record_seal(p->client, &b), -EOVERFLOW);
+	b = make_train(p, 1, 10, 10);
+	assert_int_equal(record_seal(p->client, &b), 0);
+	assert_int_equal(open_train(p, p->server, &b), 1);
+	assert_int_equal(open_one(p, p->server, rec, seal(p, "the last", rec, sizeof(rec))), 1);
+	assert_true(be64_load(rec + 3) == (UINT64_C(1) << 48 | RECORD_SEQ_MAX));
+	b = make_train(p, 1, 10, 10);
+	assert_int_equal(record_seal(p->client, &b), -EOVERFLOW);
+	assert_int_equal(
+		record_seal_one(p->client, RECORD_TYPE_ALERT, "\1\0", 2, rec, sizeof(rec), &len),
+		-EOVERFLOW);
+}
+
 int main(void)
 {
 #define WITH_PAIR(fn) cmocka_unit_test_setup_teardown(fn, pair_open, pair_close)
@@ -425,6 +448,7 @@ int main(void)
 		WITH_PAIR(record_open_many_groups),
 		WITH_PAIR(record_seal_wrong_rooms_are_refused),
 		WITH_PAIR(record_seal_one_limits_are_kept),
+		WITH_PAIR(record_seal_after_the_last_number_is_refused),
 	};
 
 	return cmocka_run_group_tests_name("crypto/record", tests, NULL, NULL);
