@@ -135,8 +135,9 @@ static enum fate record_fate(const struct link *l, const uint8_t *record)
 		                                                                : FATE_DROP;
 	if (epoch != 1)
 		return FATE_DROP;
+	/* A client has keys before the server's Finished comes: dtls alone knows which Finished this is. */
 	if (type == RECORD_TYPE_HANDSHAKE)
-		return keyed ? FATE_OPEN : FATE_HANDSHAKE;
+		return FATE_HANDSHAKE;
 	if (keyed)
 		return FATE_OPEN;
 	return type == RECORD_TYPE_DATA ? FATE_HOLD : FATE_DROP;
