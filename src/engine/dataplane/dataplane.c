@@ -44,7 +44,7 @@ static const char *const drop_names[DATAPLANE_DROPS] = {
 	[DATAPLANE_DROP_TX_NO_CONSENT] = "tx_no_consent",
 	[DATAPLANE_DROP_TX_QUEUE] = "tx_queue",
 	[DATAPLANE_DROP_TX_REFUSED] = "tx_refused",
-	[DATAPLANE_DROP_TX_LIMITED] = "tx_limited",
+	[DATAPLANE_DROP_TX_LIMITED] = "tx_broadcast_limit",
 	[DATAPLANE_DROP_RX_UNKNOWN] = "rx_unknown",
 	[DATAPLANE_DROP_RX_MALFORMED] = "rx_malformed",
 	[DATAPLANE_DROP_RX_AUTH] = "rx_auth",
@@ -54,7 +54,7 @@ static const char *const drop_names[DATAPLANE_DROPS] = {
 	[DATAPLANE_DROP_RX_SOURCE] = "rx_source",
 	[DATAPLANE_DROP_RX_DEST] = "rx_dest",
 	[DATAPLANE_DROP_RX_BAD] = "rx_bad",
-	[DATAPLANE_DROP_RX_LIMITED] = "rx_limited",
+	[DATAPLANE_DROP_RX_LIMITED] = "rx_broadcast_limit",
 	[DATAPLANE_DROP_RX_TUN] = "rx_tun",
 	[DATAPLANE_DROP_RX_LANE] = "rx_lane",
 };
