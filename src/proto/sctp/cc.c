@@ -149,12 +149,12 @@ void cc_heartbeat_timeout(struct sctp *s, uint64_t now_us)
 
 void cc_heartbeat_ack(struct sctp *s, const struct chunk *c, uint64_t now_us)
 {
-	if (s->heartbeat_sent_us == 0 || c->len < 20 ||
-	    be64_load(c->body + 4) != s->heartbeat_sent_us ||
-	    be64_load(c->body + 12) != s->heartbeat_nonce) {
+	if (c->len != 20 || be64_load(c->body + 12) != s->heartbeat_nonce) {
 		s->counters.bad_chunk++;
 		return;
 	}
+	if (s->heartbeat_sent_us == 0)
+		return; /* once more */
 	cc_rtt(s, now_us - s->heartbeat_sent_us);
 	s->heartbeat_sent_us = 0;
 	s->cc.errors = 0;
