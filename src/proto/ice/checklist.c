@@ -12,6 +12,9 @@
  */
 #define UNPROVEN_SENT_MAX 2
 
+#define HASTEN_US (100 * ICE_MS) /* least pause between two repetitions for requests that come in */
+#define URGENT_US (2 * ICE_S)    /* the peer was heard so lately that only loss can be in the way */
+
 static void set_id(const struct ice_agent *a, const uint8_t *id, uint8_t out[static STUN_ID_SIZE])
 {
 	be32_store(out, a->prefix);
@@ -60,6 +63,21 @@ void ice_check_enqueue(struct ice_agent *a, struct ice_pair *p)
 		p->trigger = ++a->trigger_seq;
 }
 
+/*
+ * Our request may have died at the peer's NAT before the peer opened it by the one we just got: repeat it now
+ * instead of waiting for its timer.
+ */
+static void hasten(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
+{
+	uint64_t soon_us = p->sent_us + (p->hastened ? HASTEN_US : a->timing->ta_us);
+
+	p->hastened = true;
+	soon_us = GV_MAX(soon_us, now_us);
+	p->due_us = GV_MIN(p->due_us, soon_us);
+	if (p->sent == p->sent_max && p->sent_max < UINT8_MAX)
+		p->sent_max++;
+}
+
 void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 {
 	switch (p->state) {
@@ -67,16 +85,7 @@ void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 	case ICE_PAIR_SUCCEEDED:
 		return;
 	case ICE_PAIR_IN_PROGRESS:
-		/*
-		 * Our request may have died at the peer's NAT before the peer opened it by the one we just got:
-		 * repeat it now, once, instead of waiting for its timer.
-		 */
-		if (p->hastened)
-			return;
-		p->hastened = true;
-		p->due_us = GV_MAX(now_us, p->sent_us + a->timing->ta_us);
-		if (p->sent == p->sent_max)
-			p->sent_max++;
+		hasten(a, p, now_us);
 		return;
 	case ICE_PAIR_FROZEN:
 	case ICE_PAIR_WAITING:
@@ -170,6 +179,13 @@ static uint32_t active_count(struct ice_agent *a)
 	return n;
 }
 
+/* Our own peers without a path do not wait longer and longer where one is about to open. */
+static bool is_urgent(const struct ice_agent *a, const struct ice_pair *p, uint64_t now_us)
+{
+	return a->mode == ICE_MODE_GOVPN && (a->selected == NULL || a->probing) &&
+	       p->heard_us != 0 && now_us < p->heard_us + URGENT_US;
+}
+
 static void send_check(struct ice_agent *a, struct ice_pair *p, struct ice_packet *out,
                        uint64_t now_us)
 {
@@ -178,7 +194,8 @@ static void send_check(struct ice_agent *a, struct ice_pair *p, struct ice_packe
 	p->due_us = now_us + p->rto_us;
 	if (p->sent >= p->sent_max)
 		p->due_us = now_us + GV_MAX(p->rto_us, a->timing->last_wait_us);
-	p->rto_us = GV_MIN(p->rto_us * 2, a->timing->rto_max_us);
+	p->rto_us = is_urgent(a, p, now_us) ? a->timing->rto_us
+	                                    : GV_MIN(p->rto_us * 2, a->timing->rto_max_us);
 	ice_check_write(a, p, p->id, p->check_controlling, p->check_nominates, out);
 }
 
