@@ -9,6 +9,7 @@
 #include "crypto/cert.h"
 #include "crypto/hash.h"
 #include "io/loop.h"
+#include "io/udp.h"
 
 #include <errno.h>
 #include <libwebsockets.h>
@@ -482,6 +483,18 @@ int ws_client_send(struct ws_client *c, const char *text, size_t len)
 	c->out_bytes += len;
 	lws_callback_on_writable(c->wsi);
 	return 0;
+}
+
+int ws_client_local(const struct ws_client *c, struct netaddr *out)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (c->wsi == NULL)
+		return err_here(-ENOTCONN);
+	if (getsockname(lws_get_socket_fd(c->wsi), (struct sockaddr *)&ss, &len) != 0)
+		return err_here(-errno);
+	return udp_sockaddr_to(&ss, len, out) ? 0 : err_here(-EAFNOSUPPORT);
 }
 
 void ws_client_close(struct ws_client *c)

@@ -71,6 +71,9 @@ int ws_client_open(struct ws_client **out, struct ws_clients *all,
 int ws_client_send(struct ws_client *c, const char *text, size_t len)
 	gv_must_check gv_nonnull(1, 2);
 
+/* The address it connects from. Returns 0; -ENOTCONN; -errno. */
+int ws_client_local(const struct ws_client *c, struct netaddr *out) gv_must_check gv_nonnull(1, 2);
+
 /* Ends it; no callback any more. What is queued is still sent where the line takes it at once. NULL is allowed. */
 void ws_client_close(struct ws_client *c);
 

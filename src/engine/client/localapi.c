@@ -18,13 +18,17 @@
 LOG_MODULE("localapi");
 
 /* What a verb needs and takes; anything else in the object is ignored. */
-#define NEED_NAME     (1u << 0)
-#define NEED_PEER     (1u << 1)
-#define NEED_NETWORK  (1u << 2)
-#define NEED_SERVER   (1u << 3)
-#define NEED_JOIN     (1u << 4) /* a link, or network, server and password */
-#define NEED_SWITCH   (1u << 5)
-#define NAME_OF_OWNER (1u << 6) /* the name is this computer's, not a network's */
+#define NEED_NAME    (1u << 0)
+#define NEED_PEER    (1u << 1)
+#define NEED_NETWORK (1u << 2)
+#define NEED_SERVER  (1u << 3)
+#define NEED_JOIN    (1u << 4) /* a link, or network, server and password */
+#define NEED_SWITCH  (1u << 5)
+
+/* Of networks and of computers. */
+#define NAME_MAX_BYTES 64
+_Static_assert(NAME_MAX_BYTES == DOCUMENT_NAME_MAX && NAME_MAX_BYTES == ADMISSION_NAME_MAX,
+               "both kinds of names have the same limit");
 
 static const struct verb {
 	const char *word;
@@ -42,7 +46,7 @@ static const struct verb {
 	[LOCALAPI_KICK] = {"kick", NEED_NETWORK | NEED_PEER},
 	[LOCALAPI_UNBAN] = {"unban", NEED_NETWORK | NEED_PEER},
 	[LOCALAPI_RENAME] = {"rename", NEED_NETWORK | NEED_NAME},
-	[LOCALAPI_SET_NAME] = {"set-name", NEED_NAME | NAME_OF_OWNER},
+	[LOCALAPI_SET_NAME] = {"set-name", NEED_NAME},
 	[LOCALAPI_SET_BROADCAST] = {"set-broadcast", NEED_NETWORK | NEED_SWITCH},
 	[LOCALAPI_VERSION] = {"version", 0},
 };
@@ -154,9 +158,7 @@ static int parse_names(struct localapi_request *r, unsigned needs, struct diag *
 {
 	if ((needs & NEED_NAME) != 0 && r->name == NULL)
 		return bad(diag, "a name is missing");
-	if ((needs & NEED_NAME) != 0 &&
-	    !text_is_name(r->name,
-	                  (needs & NAME_OF_OWNER) != 0 ? ADMISSION_NAME_MAX : DOCUMENT_NAME_MAX))
+	if ((needs & NEED_NAME) != 0 && !text_is_name(r->name, NAME_MAX_BYTES))
 		return bad(diag,
 		           "a name has 1 to 64 bytes of text without control characters, and no "
 		           "space at its ends");

@@ -222,3 +222,21 @@ const struct state_server *sigline_server(const struct sigline *l)
 {
 	return &l->server;
 }
+
+void sigline_network_changed(struct sigline *l, const struct netaddr *addrs, size_t n)
+{
+	struct netaddr local;
+
+	if (l->is_open && ws_client_local(l->line, &local) == 0) {
+		bool there = netaddr_is_loopback(&local);
+		for (size_t i = 0; i < n && !there; i++)
+			there = netaddr_ip_equal(&addrs[i], &local);
+		if (!there) {
+			line_close(l);
+			sigclient_line_down(l->client, "the computer's address changed",
+			                    clock_now_us());
+		}
+	}
+	sigclient_kick(l->client, clock_now_us());
+	sigline_touch(l);
+}

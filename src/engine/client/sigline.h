@@ -11,6 +11,7 @@
  */
 
 #include "base/macro.h"
+#include "base/netaddr.h"
 #include "engine/client/sigclient.h"
 #include "engine/client/state.h"
 
@@ -29,5 +30,12 @@ struct sigclient *sigline_client(const struct sigline *l) gv_nonnull(1);
 const struct state_server *sigline_server(const struct sigline *l) gv_nonnull(1);
 /* The sigclient was called from outside: look at its deadline again. */
 void sigline_touch(struct sigline *l) gv_nonnull(1);
+
+/*
+ * The addresses of this computer changed (n addresses, ports ignored): a line from an address that is gone is given up at once, and
+ * one that only waits is tried now.
+ */
+void sigline_network_changed(struct sigline *l, const struct netaddr *addrs, size_t n)
+	gv_nonnull(1);
 
 #endif /* GV_ENGINE_CLIENT_SIGLINE_H */

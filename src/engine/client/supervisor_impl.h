@@ -9,7 +9,9 @@
  *   server.c      one signaling connection for all networks of a server
  *   network.c     one network while it is up: connect, answers, documents, members
  *   tunnel.c      the interface of a network: name, addresses, sockets, data plane
- *   verbs.c       create, join, up, down, leave, ping, set, list
+ *   request.c     what people mean, and which verb does it
+ *   join.c        create and join
+ *   verbs.c       up, down, leave, ping, set
  *   owner.c       what only the owner can do: invite, kick, unban, rename
  *   status.c      how networks look in JSON
  */
@@ -82,14 +84,16 @@ struct net {
 	bool asked;          /* ConnectNetwork is under way */
 	bool restart;        /* after NET_CLOSING begin again */
 	bool remove;         /* after NET_CLOSING forget the network */
-	bool doc_unsent;     /* the server has not confirmed our newest document */
-	struct diag problem; /* why it is not up; empty while all is well */
-	uint64_t order;      /* of connecting: the highest is the most recent */
+	struct diag problem; /* why it is not up, or has no signaling; empty while all is well */
+	enum exit_code problem_exit;
+	bool blocked;   /* by a subnet conflict: try again when addresses change */
+	uint64_t order; /* of connecting: the highest is the most recent */
 	struct netaddr ip4, ip6;
 
 	uint32_t handle; /* in the data plane; 0 none */
 	struct tun tun;
-	bool tun_attached, in_dataplane;
+	bool tun_attached, in_dataplane, del_asked;
+	bool pumping;             /* net_pump() is on the stack */
 	uint64_t attach_until_us; /* a busy interface name is tried again until then */
 	unsigned port_index;
 	uint16_t udp4_port, udp6_port;
@@ -114,13 +118,18 @@ void net_notice(struct net *n, const struct msg *m) gv_nonnull(1, 2);
 /* A NetworkCreated or NetworkJoined says the same as NetworkConnected, but for the connection. */
 int net_take_answer(struct net *n, const struct msg_network *m, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2, 3);
-/* Puts a verified newer document in place (moved) and saves it. Returns 0; -errno. */
-int net_adopt(struct net *n, struct document *doc_moved) gv_must_check gv_nonnull(1, 2);
+/* Puts a verified newer document in place (moved) and saves it. A failure to save is logged, and returned: 0; -errno. */
+int net_adopt(struct net *n, struct document *doc_moved) gv_nonnull(1, 2);
 /* Carries events of the mesh out; after every call of the mesh. */
 void net_pump(struct net *n) gv_nonnull(1);
 bool net_is_owner(const struct net *n) gv_nonnull(1);
 /* Sets why it is not up. */
-void net_set_problem(struct net *n, const char *fmt, ...) gv_nonnull(1, 2) gv_format(2, 3);
+void net_set_problem(struct net *n, enum exit_code exit, const char *fmt, ...) gv_nonnull(1, 3)
+	gv_format(3, 4);
+/* The interface is gone: ends, begins again or forgets the network, as was asked for. */
+void net_closed(struct net *n) gv_nonnull(1);
+/* Presents our admission after a change. */
+void net_send_admission(struct net *n) gv_nonnull(1);
 /* From the network's id in a message: NULL when unknown. */
 struct net *net_find(const struct supervisor *s, const uint8_t id[static NETID_SIZE])
 	gv_nonnull(1, 2);
@@ -152,13 +161,14 @@ struct op {
 	struct loop_timer *timer; /* gives up */
 	struct net *net;          /* may be NULL */
 	struct server *server;    /* may be NULL; one use of it */
-	/* The network it waits for changed its phase, or got a problem. NULL: not interested. */
-	void (*net_changed)(struct op *op);
+	/* The network it waits for changed its phase, or got a problem: true when that was answered. NULL: not interested. */
+	bool (*net_changed)(struct op *op);
 	/* Called once before it is freed. */
 	void (*deinit)(struct op *op);
 	void *data; /* of the verb; owned by deinit */
-	bool busy;  /* a worker uses data: freed when it is done */
-	bool dead;
+	enum exit_code timeout_exit;
+	bool busy; /* a worker uses data: freed when it is done */
+	bool dead; /* answered */
 };
 
 struct supervisor {
@@ -203,18 +213,25 @@ int supervisor_facts(struct supervisor *s, const struct net *apart, struct subne
 struct op *op_new(struct supervisor *s, struct localapi_call *call, uint64_t timeout_us)
 	gv_nonnull(1, 2);
 void op_reply(struct op *op, json_t *object) gv_nonnull(1);
+/* The worker is done with op->data. False: the operation was answered meanwhile, and is gone now. */
+bool op_worked(struct op *op) gv_nonnull(1);
 void op_fail(struct op *op, enum exit_code exit, const char *fmt, ...) gv_nonnull(1, 3)
 	gv_format(3, 4);
+/* From now on it waits for this network: answered when it is up, or with why it is not. */
+void op_wait_up(struct op *op, struct net *n) gv_nonnull(1, 2);
 /* Answers after a request to the server that did not succeed. */
 void op_fail_request(struct op *op, enum sigclient_result result, const struct msg *m)
 	gv_nonnull(1);
 
-/* --- verbs.c, owner.c, status.c --- */
+/* --- join.c, verbs.c, owner.c, status.c --- */
 
 void verb_create(struct supervisor *s, const struct localapi_request *req,
                  struct localapi_call *call) gv_nonnull(1, 2, 3);
 void verb_join(struct supervisor *s, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
+/* Signs admission a with the display name of this computer and, if given, the invite's key. Returns 0; -errno. */
+int join_sign(struct admission *a, const struct supervisor *s, const struct identity *invite)
+	gv_must_check gv_nonnull(1, 2);
 void verb_up(struct net *n, struct localapi_call *call) gv_nonnull(1, 2);
 void verb_down(struct net *n, struct localapi_call *call) gv_nonnull(1, 2);
 void verb_leave(struct net *n, const struct localapi_request *req, struct localapi_call *call)
@@ -254,7 +271,7 @@ json_t *status_path(const struct mesh_peer_status *p) gv_nonnull(1);
 /* "anna" for people: the display name of a peer. */
 const char *status_peer_name(const struct mesh_peer_status *p) gv_nonnull(1);
 
-/* --- finding what people mean --- */
+/* --- request.c --- */
 
 /*
  * The network they mean by id, code or name; NULL text: the only one. NULL and an answered call when there is none or

@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "engine/client/supervisor_impl.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/loop.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+LOG_MODULE("network");
+
+/* After an answer that may be another one later. */
+#define RETRY_US      (5u * 1000000u)
+#define RETRY_SLOW_US (60u * 1000000u)
+
+static void ask(struct net *n);
+
+struct net *net_find(const struct supervisor *s, const uint8_t id[static NETID_SIZE])
+{
+	for (size_t i = 0; i < s->n_nets; i++) {
+		if (memcmp(s->nets[i]->st->doc->network_id, id, NETID_SIZE) == 0)
+			return s->nets[i];
+	}
+	return NULL;
+}
+
+bool net_is_owner(const struct net *n)
+{
+	return memcmp(n->st->doc->owner, n->sup->config.state->key, SIG_KEY_SIZE) == 0;
+}
+
+void net_set_problem(struct net *n, enum exit_code exit, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(n->problem.text, sizeof(n->problem.text), fmt, args); /* may be cut off */
+	va_end(args);
+	n->problem_exit = exit;
+	log_warn("network.problem", LOG_STR("network", n->st->doc->name),
+	         LOG_STR("why", n->problem.text));
+}
+
+/* --- the mesh ----------------------------------------------------------------------------------------- */
+
+static void carry_signal(struct net *n, const struct mesh_event *e)
+{
+	struct msg m = {.type = e->msg_type};
+
+	if (!n->signaling || n->server == NULL)
+		return;
+	if (e->msg_type == MSG_ICE_CANDIDATE)
+		m.ice_candidate = *e->candidate;
+	else
+		m.sdp = *e->sdp;
+	int r = server_send(n->server, &m);
+	if (r < 0)
+		log_debug("%s was not sent: %s", msg_type_name(m.type), strerror(-r));
+}
+
+static void take_document(struct net *n, const uint8_t *bytes, size_t len)
+{
+	struct document *doc = NULL;
+	struct diag diag = {0};
+	int r = document_parse(&doc, bytes, len, n->st->doc->network_id, &diag);
+
+	if (r != DOCUMENT_OK) {
+		log_limited(LOG_LEVEL_WARN, 6, "network.bad_document",
+		            LOG_STR("network", n->st->doc->name), LOG_STR("why", diag.text));
+		return;
+	}
+	if (document_follows(n->st->doc, doc))
+		(void)net_adopt(n, doc); /* logged; it counts in memory even if the disk is full */
+	else
+		document_free(doc);
+}
+
+static void handle_event(struct net *n, const struct mesh_event *e)
+{
+	switch (e->type) {
+	case MESH_EVENT_SIGNAL:
+		carry_signal(n, e);
+		break;
+	case MESH_EVENT_DOCUMENT:
+		take_document(n, e->data, e->len);
+		break;
+	case MESH_EVENT_PONG:
+		verb_pong(n, e->ping_id, e->rtt_us);
+		break;
+	case MESH_EVENT_PEER:
+	case MESH_EVENT_LEFT:
+		break; /* status asks the mesh itself */
+	}
+}
+
+void net_pump(struct net *n)
+{
+	struct mesh_event e;
+
+	if (n->pumping)
+		return;
+	n->pumping = true;
+	while (n->mesh != NULL && mesh_event(n->mesh, &e) != 0)
+		handle_event(n, &e);
+	n->pumping = false;
+	if (n->mesh != NULL) {
+		uint64_t now_us = clock_now_us(), at = mesh_deadline_us(n->mesh);
+		loop_timer_start(n->timer, at == CLOCK_NEVER ? CLOCK_NEVER
+		                           : at > now_us     ? at - now_us
+		                                             : 0);
+	}
+	tunnel_closing_step(n);
+}
+
+static void on_timer(void *user)
+{
+	struct net *n = user;
+
+	if (n->mesh != NULL)
+		mesh_timeout(n->mesh, clock_now_us());
+	net_pump(n);
+}
+
+static void on_retry(void *user)
+{
+	struct net *n = user;
+
+	if (n->phase == NET_DOWN)
+		net_closed(n);
+	else if (n->phase == NET_WAITING || n->phase == NET_UP)
+		ask(n);
+}
+
+/* --- documents ---------------------------------------------------------------------------------------- */
+
+int net_adopt(struct net *n, struct document *doc_moved)
+{
+	struct document *old = n->st->doc;
+	struct diag diag = {0};
+
+	log_info("network.document", LOG_STR("network", doc_moved->name),
+	         LOG_U64("epoch", doc_moved->epoch));
+	n->st->doc = doc_moved;
+	if (n->mesh != NULL)
+		mesh_set_document(n->mesh, doc_moved, clock_now_us());
+	document_free(old);
+	int r = supervisor_save(n->sup);
+	int member = admission_verify(&n->st->admission, doc_moved, &diag);
+	if (member > 0) {
+		log_warn("network.kicked", LOG_STR("network", doc_moved->name),
+		         LOG_STR("why", diag.text));
+		net_forget(n);
+	} else {
+		net_pump(n);
+	}
+	return r;
+}
+
+static void on_document_sent(void *user, enum sigclient_result result, const struct msg *m)
+{
+	struct net *n = user;
+
+	if (result == SIGCLIENT_ERROR)
+		log_warn("network.document_refused", LOG_STR("network", n->st->doc->name),
+		         LOG_STR("why", m->error.message != NULL ? m->error.message : ""));
+}
+
+/* The server has an older document than we signed, such as after a lost reply. */
+static void send_document(struct net *n)
+{
+	struct buf bytes = BUF_INIT(DOCUMENT_SIZE_MAX);
+	struct msg m = {.type = MSG_UPDATE_DOCUMENT};
+
+	memcpy(m.update_document.network_id, n->st->doc->network_id, NETID_SIZE);
+	int r = document_encode(n->st->doc, &bytes);
+	m.update_document.document = (struct msg_blob){.p = bytes.data, .n = bytes.len};
+	if (r == 0)
+		r = server_request(n->server, &m, on_document_sent, n);
+	if (r < 0)
+		log_debug("document not sent: %s", strerror(-r));
+	buf_deinit(&bytes);
+}
+
+void net_send_admission(struct net *n)
+{
+	uint8_t bytes[ADMISSION_SIZE_MAX];
+	struct msg m = {.type = MSG_UPDATE_CLIENT_INFO};
+
+	if (!n->signaling)
+		return; /* the next ConnectNetwork carries it */
+	memcpy(m.update_client_info.network_id, n->st->doc->network_id, NETID_SIZE);
+	size_t len = admission_encode(&n->st->admission, bytes);
+	m.update_client_info.admission = (struct msg_blob){.p = bytes, .n = len};
+	int r = server_request(n->server, &m, on_document_sent, n);
+	if (r < 0)
+		log_debug("admission not sent: %s", strerror(-r));
+}
+
+/* --- answers of the server ---------------------------------------------------------------------------- */
+
+int net_take_answer(struct net *n, const struct msg_network *m, struct diag *diag)
+{
+	struct document *doc = NULL;
+	struct state_network *st = n->st;
+
+	int r = document_parse(&doc, m->document.p, m->document.n, st->doc->network_id, diag);
+	if (r < 0)
+		return err_up(r);
+	if (r != DOCUMENT_OK)
+		return 1;
+	bool newer = document_follows(st->doc, doc);
+	bool older = document_follows(doc, st->doc);
+	if (newer)
+		(void)net_adopt(n, doc); /* logged; it counts in memory even if the disk is full */
+	else
+		document_free(doc);
+	if (n->remove) {
+		diag_set(diag, "this computer was removed from the network");
+		return 1;
+	}
+	if (older && net_is_owner(n) && n->server != NULL)
+		send_document(n);
+	const struct netaddr last = netprefix_broadcast(&st->doc->subnet);
+	if (m->computer_ip.family != NETADDR_IP4 ||
+	    !netprefix_contains(&st->doc->subnet, &m->computer_ip) ||
+	    netaddr_ip_equal(&m->computer_ip, &st->doc->subnet.addr) ||
+	    netaddr_ip_equal(&m->computer_ip, &last)) {
+		diag_set(diag, "the server gave an address outside the network's subnet");
+		return 1;
+	}
+	st->ip4 = m->computer_ip;
+	if (m->code != NULL && !netid_parse_code(m->code, st->code))
+		st->code[0] = '\0';
+	return 0;
+}
+
+/* What the server says about a member, for the mesh to believe or not. */
+static void feed_member(struct net *n, const struct msg_computer *c, enum mesh_news news)
+{
+	struct mesh_member member = {.ip4 = c->ip, .session = c->session, .connected = c->online};
+
+	if (memcmp(c->key, n->sup->config.state->key, SIG_KEY_SIZE) == 0 || n->mesh == NULL)
+		return;
+	if (admission_parse(&member.admission, c->admission.p, c->admission.n, NULL) !=
+	            ADMISSION_OK ||
+	    memcmp(member.admission.key, c->key, SIG_KEY_SIZE) != 0)
+		return;
+	int r = mesh_member(n->mesh, &member, news, clock_now_us());
+	if (r != MESH_OK)
+		log_limited(LOG_LEVEL_WARN, 6, "network.member_refused",
+		            LOG_STR("network", n->st->doc->name),
+		            LOG_STR("name", member.admission.name));
+}
+
+/* Whoever is not in the list is not connected to the server; a live path to it stays. */
+static void mark_absent(struct net *n, const struct msg_network *m)
+{
+	struct mesh_peer_status p;
+
+	for (size_t i = 0; i < mesh_peer_count(n->mesh); i++) {
+		bool listed = false;
+		mesh_peer_status(n->mesh, i, &p);
+		for (size_t k = 0; k < m->n_computers && !listed; k++)
+			listed = memcmp(m->computers[k].key, p.key, SIG_KEY_SIZE) == 0;
+		if (!listed)
+			mesh_member_offline(n->mesh, p.key, clock_now_us());
+	}
+}
+
+static void disconnect(struct net *n)
+{
+	struct msg m = {.type = MSG_DISCONNECT_NETWORK};
+
+	n->signaling = false;
+	memcpy(m.network_ref.network_id, n->st->doc->network_id, NETID_SIZE);
+	/* Whether it arrives or not: without the connection we count as gone anyway. */
+	if (n->server != NULL && server_is_up(n->server) && server_send(n->server, &m) < 0)
+		log_debug("disconnect was not sent");
+}
+
+/* False: the network's subnet is in the way of something here, and n->problem says what. */
+static bool subnet_is_free(struct net *n)
+{
+	struct subnet_facts facts;
+	struct diag why = {0};
+
+	if (supervisor_facts(n->sup, n, &facts) < 0)
+		return true; /* nothing known against it */
+	n->blocked = subnet_conflicts(&facts, &n->st->doc->subnet, 0, &why);
+	subnet_facts_deinit(&facts);
+	if (n->blocked)
+		net_set_problem(n, EXIT_CODE_CONFLICT, "%s", why.text);
+	return !n->blocked;
+}
+
+/* Makes the interface when there is none yet. True: it is there. */
+static bool open_tunnel(struct net *n)
+{
+	if (n->phase == NET_UP)
+		return true;
+	n->ip4 = n->st->ip4;
+	int r = netid_addr6(n->st->doc->network_id, n->sup->config.state->key, &n->ip6);
+	if (r == 0 && subnet_is_free(n))
+		r = tunnel_open(n);
+	else if (r == 0)
+		r = TUNNEL_FAILED;
+	if (r < 0)
+		net_set_problem(n, EXIT_CODE_FAILED, "the interface could not be made: %s",
+		                strerror(-r));
+	if (r == TUNNEL_OK)
+		return true;
+	disconnect(n);
+	if (r != TUNNEL_LATER && n->phase == NET_WAITING && !n->blocked)
+		loop_timer_start(n->retry, RETRY_SLOW_US);
+	supervisor_net_changed(n);
+	return false;
+}
+
+static void on_connected(struct net *n, const struct msg_network *m)
+{
+	struct diag diag = {0};
+	int r = net_take_answer(n, m, &diag);
+
+	if (r != 0) {
+		net_set_problem(n, EXIT_CODE_FAILED, "%s", r < 0 ? strerror(-r) : diag.text);
+		if (!n->remove)
+			loop_timer_start(n->retry, RETRY_SLOW_US);
+		supervisor_net_changed(n);
+		return;
+	}
+	n->signaling = true;
+	if (n->phase == NET_UP && !netaddr_ip_equal(&n->ip4, &n->st->ip4)) {
+		log_warn("network.new_address", LOG_STR("network", n->st->doc->name),
+		         LOG_ADDR("address", &n->st->ip4));
+		disconnect(n);
+		n->restart = true;
+		tunnel_close(n);
+		return;
+	}
+	if (!open_tunnel(n))
+		return;
+	n->problem = (struct diag){0};
+	mesh_set_signaling(n->mesh, true, clock_now_us());
+	mark_absent(n, m);
+	for (size_t i = 0; i < m->n_computers; i++)
+		feed_member(n, &m->computers[i], MESH_NEWS_LIST);
+	net_pump(n);
+	supervisor_net_changed(n);
+}
+
+static void on_refused(struct net *n, const struct msg_error *e)
+{
+	uint64_t wait_us = RETRY_SLOW_US;
+
+	net_set_problem(n, msg_error_exit_code(e->code), "%s",
+	                e->message != NULL ? e->message : msg_error_text(e->code));
+	if (e->retry_after_s > 0 && e->retry_after_s < 3600)
+		wait_us = (uint64_t)e->retry_after_s * 1000000u;
+	loop_timer_start(n->retry, wait_us);
+}
+
+static void on_answer(void *user, enum sigclient_result result, const struct msg *m)
+{
+	struct net *n = user;
+
+	n->asked = false;
+	if (n->phase != NET_WAITING && n->phase != NET_UP)
+		return;
+	switch (result) {
+	case SIGCLIENT_OK:
+		on_connected(n, &m->network);
+		return;
+	case SIGCLIENT_ERROR:
+		on_refused(n, &m->error);
+		break;
+	case SIGCLIENT_TIMEOUT:
+		net_set_problem(n, EXIT_CODE_NO_SERVER, "the server does not answer");
+		loop_timer_start(n->retry, RETRY_US);
+		break;
+	case SIGCLIENT_DOWN: /* net_server_up() comes when there is a connection */
+	case SIGCLIENT_LOST:
+		net_set_problem(n, EXIT_CODE_NO_SERVER, "no connection to %s: %s",
+		                n->st->server.at.host, server_problem(n->server));
+		break;
+	}
+	supervisor_net_changed(n);
+}
+
+/* ConnectNetwork: queued until the login, or failed with it. */
+static void ask(struct net *n)
+{
+	uint8_t admission[ADMISSION_SIZE_MAX];
+	struct msg m = {.type = MSG_CONNECT_NETWORK};
+
+	if (n->asked || n->signaling || n->server == NULL)
+		return;
+	memcpy(m.connect_network.network_id, n->st->doc->network_id, NETID_SIZE);
+	size_t len = admission_encode(&n->st->admission, admission);
+	m.connect_network.admission = (struct msg_blob){.p = admission, .n = len};
+	n->asked = true;
+	int r = server_request(n->server, &m, on_answer, n);
+	if (r < 0) {
+		n->asked = false;
+		net_set_problem(n, EXIT_CODE_FAILED, "%s", strerror(-r));
+		loop_timer_start(n->retry, RETRY_US);
+	}
+}
+
+void net_server_up(struct net *n)
+{
+	ask(n);
+}
+
+void net_server_down(struct net *n)
+{
+	n->signaling = false;
+	if (n->mesh != NULL && n->phase == NET_UP) {
+		mesh_set_signaling(n->mesh, false, clock_now_us());
+		net_pump(n);
+	}
+}
+
+/* --- notices of the server ---------------------------------------------------------------------------- */
+
+static void on_renamed(struct net *n, const struct msg_computer_renamed *m)
+{
+	struct mesh_peer_status p;
+	struct mesh_member member = {.connected = true};
+
+	if (admission_parse(&member.admission, m->admission.p, m->admission.n, NULL) !=
+	            ADMISSION_OK ||
+	    memcmp(member.admission.key, m->key, SIG_KEY_SIZE) != 0)
+		return;
+	for (size_t i = 0; i < mesh_peer_count(n->mesh); i++) {
+		mesh_peer_status(n->mesh, i, &p);
+		if (memcmp(p.key, m->key, SIG_KEY_SIZE) != 0)
+			continue;
+		member.ip4 = p.ip4;
+		member.connected = p.online;
+		if (mesh_member(n->mesh, &member, MESH_NEWS_NOTICE, clock_now_us()) != MESH_OK)
+			log_debug("a new name was refused");
+		return;
+	}
+}
+
+static void on_left(struct net *n, const struct msg_computer_left *m)
+{
+	struct proof_leave leave = {.session = m->session, .unix_s = m->unix_s};
+
+	memcpy(leave.network_id, n->st->doc->network_id, NETID_SIZE);
+	memcpy(leave.key, m->key, SIG_KEY_SIZE);
+	memcpy(leave.sig, m->signature, sizeof(leave.sig));
+	if (mesh_member_left(n->mesh, m->key, m->is_signed ? &leave : NULL, clock_now_us()) !=
+	    MESH_OK)
+		log_debug("a leave without proof was ignored");
+}
+
+/* A kick is real when the owner's document says so; net_adopt() then forgets the network. */
+static void on_kicked(struct net *n, const struct msg_kicked *m)
+{
+	if (m->document.n > 0)
+		take_document(n, m->document.p, m->document.n);
+	if (n->remove)
+		return;
+	n->signaling = false;
+	net_set_problem(n, EXIT_CODE_REFUSED, "the server says that this computer was removed");
+	if (n->phase == NET_UP)
+		mesh_set_signaling(n->mesh, false, clock_now_us());
+	loop_timer_start(n->retry, RETRY_SLOW_US);
+}
+
+/* Notices that need no mesh. True: it was one. */
+static bool notice_about_network(struct net *n, const struct msg *m)
+{
+	switch (m->type) {
+	case MSG_DOCUMENT_UPDATED:
+		take_document(n, m->document_updated.document.p, m->document_updated.document.n);
+		return true;
+	case MSG_KICKED:
+		on_kicked(n, &m->kicked);
+		return true;
+	case MSG_NETWORK_DELETED:
+		n->signaling = false;
+		net_set_problem(n, EXIT_CODE_NOT_FOUND, "the server has deleted this network");
+		if (n->phase == NET_UP)
+			mesh_set_signaling(n->mesh, false, clock_now_us());
+		loop_timer_start(n->retry, RETRY_SLOW_US);
+		return true;
+	default:
+		return false;
+	}
+}
+
+void net_notice(struct net *n, const struct msg *m)
+{
+	uint64_t now_us = clock_now_us();
+	int r = MESH_OK;
+
+	if (!notice_about_network(n, m)) {
+		if (n->phase != NET_UP)
+			return;
+		switch (m->type) {
+		case MSG_SDP_OFFER:
+			r = mesh_offer(n->mesh, &m->sdp, now_us);
+			break;
+		case MSG_SDP_ANSWER:
+			r = mesh_answer(n->mesh, &m->sdp, now_us);
+			break;
+		case MSG_ICE_CANDIDATE:
+			r = mesh_candidate(n->mesh, &m->ice_candidate, now_us);
+			break;
+		case MSG_COMPUTER_JOINED:
+		case MSG_COMPUTER_CONNECTED:
+			feed_member(n, &m->computer_notice.computer, MESH_NEWS_NOTICE);
+			break;
+		case MSG_COMPUTER_DISCONNECTED:
+			mesh_member_offline(n->mesh, m->computer_disconnected.key, now_us);
+			break;
+		case MSG_COMPUTER_LEFT:
+			on_left(n, &m->computer_left);
+			break;
+		case MSG_COMPUTER_RENAMED:
+			on_renamed(n, &m->computer_renamed);
+			break;
+		default:
+			break;
+		}
+	}
+	if (r != MESH_OK)
+		log_debug("%s refused", msg_type_name(m->type));
+	net_pump(n);
+}
+
+/* --- life --------------------------------------------------------------------------------------------- */
+
+int net_new(struct net **out, struct supervisor *s, struct state_network *st)
+{
+	struct net *n;
+
+	if (s->n_nets == GV_ARRAY_SIZE(s->nets))
+		return err_here(-ENOBUFS);
+	n = mem_new(struct net);
+	if (n == NULL)
+		return err_here(-ENOMEM);
+	n->sup = s;
+	n->st = st;
+	n->tun.fd = -1;
+	int r = loop_timer_new(&n->timer, s->config.loop, on_timer, n);
+	if (r == 0)
+		r = loop_timer_new(&n->retry, s->config.loop, on_retry, n);
+	if (r < 0) {
+		net_free(n);
+		return err_up(r);
+	}
+	s->nets[s->n_nets++] = n;
+	*out = n;
+	return 0;
+}
+
+void net_free(struct net *n)
+{
+	struct supervisor *s = n->sup;
+
+	if (n->server != NULL)
+		sigclient_forget(sigline_client(n->server->line), n);
+	server_put(n->server);
+	for (size_t i = 0; i < s->n_nets; i++) {
+		if (s->nets[i] == n) {
+			memmove(&s->nets[i], &s->nets[i + 1], (s->n_nets - i - 1) * sizeof(n));
+			s->n_nets--;
+			break;
+		}
+	}
+	for (struct op *op = s->ops, *next; op != NULL; op = next) {
+		next = op->next;
+		if (op->net == n && !op->dead)
+			op_fail(op, EXIT_CODE_NOT_FOUND, "the network is gone");
+	}
+	mesh_free(n->mesh);
+	mem_free(n->shared);
+	loop_timer_close(n->timer);
+	loop_timer_close(n->retry);
+	mem_free(n);
+}
+
+void net_start(struct net *n)
+{
+	if (n->phase == NET_CLOSING) {
+		n->restart = true;
+		return;
+	}
+	if (n->phase == NET_UP || n->remove)
+		return;
+	if (n->server == NULL)
+		n->server = server_get(n->sup, &n->st->server);
+	if (n->server == NULL) {
+		net_set_problem(n, EXIT_CODE_FAILED, "too many servers at a time");
+		return;
+	}
+	n->phase = NET_WAITING;
+	n->problem = (struct diag){0};
+	n->blocked = false;
+	ask(n);
+}
+
+void net_stop(struct net *n)
+{
+	n->restart = false;
+	n->problem = (struct diag){0};
+	if (n->phase == NET_DOWN || n->phase == NET_CLOSING)
+		return;
+	disconnect(n);
+	loop_timer_stop(n->retry);
+	if (n->server != NULL)
+		sigclient_forget(sigline_client(n->server->line), n);
+	n->asked = false;
+	server_put(GV_STEAL(n->server));
+	tunnel_close(n);
+	if (n->phase == NET_DOWN)
+		loop_timer_start(n->retry, 0); /* net_closed(), but not under our caller */
+}
+
+void net_forget(struct net *n)
+{
+	n->remove = true;
+	if (n->phase == NET_DOWN)
+		loop_timer_start(n->retry, 0);
+	else
+		net_stop(n);
+}
+
+void net_closed(struct net *n)
+{
+	struct supervisor *s = n->sup;
+
+	n->phase = NET_DOWN;
+	supervisor_net_changed(n);
+	if (n->remove) {
+		struct state_network *st = n->st;
+		net_free(n);
+		state_remove(s->config.state, st);
+		(void)supervisor_save(s); /* logged; the next save does it */
+	} else if (n->restart && !s->stopping) {
+		n->restart = false;
+		net_start(n);
+	}
+}

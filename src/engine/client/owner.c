@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "engine/client/supervisor_impl.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define OP_TIMEOUT_US (20u * 1000000u)
+/* Of an invite, unless they say otherwise. */
+#define INVITE_EXPIRES_S (7 * 24 * 3600)
+
+/* A new document on its way to the server. */
+struct change {
+	struct document *doc; /* owned until adopted; signed */
+	char link[LINK_TEXT_SIZE];
+	json_t *reply; /* owned until answered */
+};
+
+static void change_free(struct op *op)
+{
+	struct change *c = op->data;
+
+	document_free(c->doc);
+	json_decref(c->reply);
+	mem_wipe(c, sizeof(*c));
+	mem_free(c);
+}
+
+/*
+ * Begins a change of the network's document: an unsigned copy of it in an operation. NULL: answered.
+ */
+static struct op *begin(struct net *n, struct localapi_call *call)
+{
+	if (!net_is_owner(n)) {
+		localapi_fail(call, EXIT_CODE_NOT_ALLOWED, "only the owner of %s can do this",
+		              n->st->doc->name);
+		return NULL;
+	}
+	struct op *op = op_new(n->sup, call, OP_TIMEOUT_US);
+	if (op == NULL)
+		return NULL;
+	struct change *c = mem_new(struct change);
+	if (c == NULL) {
+		op_fail(op, EXIT_CODE_FAILED, "out of memory");
+		return NULL;
+	}
+	op->data = c;
+	op->deinit = change_free;
+	op->net = n;
+	op->server = server_get(n->sup, &n->st->server);
+	if (op->server == NULL || document_dup(&c->doc, n->st->doc) < 0) {
+		op_fail(op, EXIT_CODE_FAILED, "out of memory");
+		return NULL;
+	}
+	return op;
+}
+
+static void on_updated(void *user, enum sigclient_result result, const struct msg *m)
+{
+	struct op *op = user;
+	struct change *c = op->data;
+	struct net *n = op->net;
+
+	if (result == SIGCLIENT_ERROR || result == SIGCLIENT_DOWN) {
+		op_fail_request(op, result, m);
+		return;
+	}
+	/*
+	 * Sent, but nobody knows whether it arrived: then it counts, and the server gets it again with the next connection. Two
+	 * different documents of one epoch must never exist.
+	 */
+	if (document_follows(n->st->doc, c->doc)) {
+		int r = net_adopt(n, GV_STEAL(c->doc));
+		if (r < 0) {
+			op_fail(op, EXIT_CODE_FAILED, "the state cannot be written: %s",
+			        strerror(-r));
+			return;
+		}
+	}
+	if (result != SIGCLIENT_OK)
+		op_fail_request(op, result, m);
+	else
+		op_reply(op, GV_STEAL(c->reply));
+}
+
+/* Signs the changed copy and sends it; reply (moved) is for success. */
+static void send_change(struct op *op, json_t *reply)
+{
+	struct change *c = op->data;
+	struct buf bytes = BUF_INIT(DOCUMENT_SIZE_MAX);
+	struct msg m = {.type = MSG_UPDATE_DOCUMENT};
+
+	c->reply = reply;
+	int r = document_sign(c->doc, op->sup->config.state->id, &bytes);
+	if (r == 0) {
+		memcpy(m.update_document.network_id, c->doc->network_id, NETID_SIZE);
+		m.update_document.document = (struct msg_blob){.p = bytes.data, .n = bytes.len};
+		r = server_request(op->server, &m, on_updated, op);
+	}
+	buf_deinit(&bytes);
+	if (r < 0)
+		op_fail(op, EXIT_CODE_FAILED, "%s", strerror(-r));
+}
+
+static void fail_change(struct op *op, int r)
+{
+	if (r < 0)
+		op_fail(op, EXIT_CODE_FAILED, "%s", strerror(-r));
+	else if (r == DOCUMENT_FULL)
+		op_fail(op, EXIT_CODE_CONFLICT, "the network's document is full");
+	else
+		op_fail(op, EXIT_CODE_USAGE, "that cannot be done to the owner");
+}
+
+/* All members but one are admitted for good, so that the invites can be withdrawn. Returns 0; DOCUMENT_*; -errno. */
+static int admit_others(const struct net *n, struct document *doc,
+                        const uint8_t apart[static SIG_KEY_SIZE])
+{
+	struct mesh_peer_status p;
+
+	for (size_t i = 0; i < mesh_peer_count(n->mesh); i++) {
+		mesh_peer_status(n->mesh, i, &p);
+		if (memcmp(p.key, apart, SIG_KEY_SIZE) == 0 ||
+		    memcmp(p.key, doc->owner, SIG_KEY_SIZE) == 0)
+			continue;
+		int r = document_add_member(doc, p.key);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * Makes room for one more invite: those whose time is over go. Who joined by one of them is a member only while it stands in the
+ * document, so everybody is admitted for good before. Returns 0; DOCUMENT_FULL; -errno.
+ */
+static int make_room(const struct net *n, struct document *doc)
+{
+	int64_t now_s = clock_unix_s();
+
+	if (doc->n_invites < DOCUMENT_INVITES_MAX)
+		return 0;
+	if (n->phase != NET_UP)
+		return DOCUMENT_FULL;
+	int r = admit_others(n, doc, doc->owner);
+	for (size_t i = doc->n_invites; r == 0 && i-- > 0;) {
+		uint8_t key[SIG_KEY_SIZE];
+		int64_t expires_s = doc->invites[i].expires_unix_s;
+		memcpy(key, doc->invites[i].key, sizeof(key));
+		if (expires_s != 0 && expires_s < now_s)
+			r = document_remove_invite(doc, key);
+	}
+	return r;
+}
+
+void verb_invite(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+{
+	struct op *op = begin(n, call);
+
+	if (op == NULL)
+		return;
+	struct change *c = op->data;
+	int64_t expires_s = req->expires_s > 0 ? req->expires_s : INVITE_EXPIRES_S;
+	int r = make_room(n, c->doc);
+	if (r == 0)
+		r = invite_add(c->doc, &n->st->server, req->uses, expires_s, c->link);
+	if (r != 0) {
+		fail_change(op, r);
+		return;
+	}
+	char id[NETID_TEXT_SIZE];
+	send_change(op, json_pack("{s:s,s:s,s:s,s:o,s:I}", "id", netid_text(c->doc->network_id, id),
+	                          "name", c->doc->name, "invite", c->link, "uses",
+	                          req->uses > 0 ? json_integer(req->uses) : json_null(),
+	                          "expires_s", (json_int_t)expires_s));
+}
+
+/* The one member they mean. False: answered. */
+static bool find_member(struct op *op, const char *text, struct mesh_peer_status *out)
+{
+	const struct net *n = op->net;
+	struct mesh_peer_status p;
+	unsigned count = 0;
+
+	if (n->phase != NET_UP) {
+		op_fail(op, EXIT_CODE_FAILED, "connect to the network first: govpn up");
+		return false;
+	}
+	for (size_t i = 0; i < mesh_peer_count(n->mesh); i++) {
+		mesh_peer_status(n->mesh, i, &p);
+		if (peer_matches(&p, text)) {
+			*out = p;
+			count++;
+		}
+	}
+	if (count != 1)
+		op_fail(op, EXIT_CODE_NOT_FOUND,
+		        count == 0 ? "no computer is called %.80s"
+		                   : "several computers are called %.80s: give the address",
+		        text);
+	return count == 1;
+}
+
+void verb_kick(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+{
+	struct mesh_peer_status p;
+	char key[ENC_BASE64_SIZE(SIG_KEY_SIZE)];
+	struct op *op = begin(n, call);
+
+	if (op == NULL || !find_member(op, req->peer, &p))
+		return;
+	struct change *c = op->data;
+	int r = admit_others(n, c->doc, p.key);
+	if (r == 0 && !req->allow_rejoin)
+		r = document_ban(c->doc, p.key);
+	if (r != 0) {
+		fail_change(op, r);
+		return;
+	}
+	(void)document_remove_member(c->doc, p.key); /* it may have joined by an invite */
+	document_clear_invites(c->doc);
+	enc_base64url(key, p.key, sizeof(p.key));
+	send_change(op, json_pack("{s:s,s:s,s:b}", "id", key, "name", p.admission->name, "banned",
+	                          (int)!req->allow_rejoin));
+}
+
+void verb_unban(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+{
+	uint8_t key[SIG_KEY_SIZE];
+	size_t len = 0;
+	struct op *op = begin(n, call);
+
+	if (op == NULL)
+		return;
+	struct change *c = op->data;
+	/* Names of those who are gone are not known any more. */
+	if (!dec_base64url(req->peer, strlen(req->peer), key, sizeof(key), &len) ||
+	    len != sizeof(key)) {
+		op_fail(op, EXIT_CODE_USAGE, "give the key of the computer, as kick showed it");
+		return;
+	}
+	if (document_unban(c->doc, key) != DOCUMENT_OK) {
+		op_fail(op, EXIT_CODE_NOT_FOUND, "this key is not banned");
+		return;
+	}
+	send_change(op, json_pack("{s:s}", "id", req->peer));
+}
+
+void verb_rename(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+{
+	struct diag diag = {0};
+	char id[NETID_TEXT_SIZE];
+	struct op *op = begin(n, call);
+
+	if (op == NULL)
+		return;
+	struct change *c = op->data;
+	if (document_set_name(c->doc, req->name, &diag) != DOCUMENT_OK) {
+		op_fail(op, EXIT_CODE_USAGE, "%s", diag.text);
+		return;
+	}
+	send_change(op, json_pack("{s:s,s:s}", "id", netid_text(c->doc->network_id, id), "name",
+	                          req->name));
+}
