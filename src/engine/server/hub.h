@@ -35,6 +35,8 @@ struct store;
 #define HUB_FORWARD_MAX (512u * 1024)
 #define HUB_QUEUES_MAX  (256u * 1024 * 1024)
 
+#define HUB_FIRST_MAX 8192 /* bytes of a message before login */
+
 #define HUB_AUTH_TIMEOUT_US (10 * UINT64_C(1000000))
 /* From the notice of a shutdown until the connections are closed. */
 #define HUB_SHUTDOWN_S        1
@@ -64,6 +66,7 @@ struct hub_limits {
 /* What a person's server may take. */
 #define HUB_LIMITS_DEFAULT                                                       \
 	((struct hub_limits){.max_conns = 16384,                                 \
+	                     .networks = 100000,                                 \
 	                     .networks_owned = 32,                               \
 	                     .networks_joined = 256,                             \
 	                     .members = 4096,                                    \

@@ -239,7 +239,9 @@ void session_input(struct hub *h, struct hub_conn *c, const char *text, size_t l
 	h->stats.messages++;
 	if (is_too_fast(&q))
 		return;
-	int r = msg_parse(&m, text, len, MSG_FROM_CLIENT, &diag);
+	int r = MSG_TOO_BIG;
+	if (c->is_authenticated || len <= HUB_FIRST_MAX)
+		r = msg_parse(&m, text, len, MSG_FROM_CLIENT, &diag);
 	if (r == MSG_OK) {
 		answer(&q);
 		msg_deinit(&m);
@@ -249,7 +251,8 @@ void session_input(struct hub *h, struct hub_conn *c, const char *text, size_t l
 		hub_refuse(&q, MSG_ERROR_SERVER_ERROR, "the server is out of memory");
 	else if (r == MSG_TOO_BIG)
 		hub_refuse(&q, MSG_ERROR_TOO_BIG, "a message has at most %u bytes",
-		           (unsigned)MSG_SIZE_TO_SERVER_MAX);
+		           c->is_authenticated ? (unsigned)MSG_SIZE_TO_SERVER_MAX
+		                               : (unsigned)HUB_FIRST_MAX);
 	else
 		hub_refuse(&q, MSG_ERROR_BAD_REQUEST, "%s",
 		           diag.text[0] != '\0' ? diag.text : "malformed message");
