@@ -178,7 +178,7 @@ def server_program(table, server):
 
     node = server.node
     table.program("port in use", IN_USE, node, *start("s1", "--listen", server.listen))
-    table.program("STUN port in use", IN_USE, node, *start("s2", "--listen", "203.0.113.10:9000"))
+    table.program("STUN port in use", IN_USE, node, *start("s2", "--listen", "203.0.113.10:9000", "--stun", "203.0.113.10:3478"))
     table.program("unknown flag", USAGE, node, *start("s3", "--nosuchflag"))
     table.program("address that is none", USAGE, node, *start("s4", "--listen", "nowhere:port"))
     table.program("certificate file that is missing", NO_CERTIFICATE, node, program("govpn-server"), "--data", f"{RUN}/s5",

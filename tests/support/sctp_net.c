@@ -9,8 +9,7 @@
 #define BATCH 64
 
 struct sctp_flying {
-	struct sctp_flying *next;
-	uint64_t at_us;
+	uint64_t at_us, number;
 	int to;
 	size_t len;
 	uint8_t data[];
@@ -55,14 +54,56 @@ struct sctp_net *sctp_net_new(uint64_t seed, const struct sctp_config *a,
 	return net;
 }
 
+static bool earlier(const struct sctp_flying *a, const struct sctp_flying *b)
+{
+	return a->at_us != b->at_us ? a->at_us < b->at_us : a->number < b->number;
+}
+
+static void flying_push(struct sctp_net *net, struct sctp_flying *f)
+{
+	if (net->flying_count == net->flying_cap) {
+		net->flying_cap = net->flying_cap > 0 ? net->flying_cap * 2 : 64;
+		net->flying = realloc(net->flying, net->flying_cap * sizeof(*net->flying));
+		need(net->flying != NULL);
+	}
+	size_t i = net->flying_count++;
+	for (; i > 0 && earlier(f, net->flying[(i - 1) / 2]); i = (i - 1) / 2)
+		net->flying[i] = net->flying[(i - 1) / 2];
+	net->flying[i] = f;
+}
+
+static struct sctp_flying *flying_first(const struct sctp_net *net)
+{
+	return net->flying_count > 0 ? net->flying[0] : NULL;
+}
+
+static struct sctp_flying *flying_pop(struct sctp_net *net)
+{
+	struct sctp_flying *first = net->flying[0];
+	struct sctp_flying *moved = net->flying[--net->flying_count];
+	size_t i = 0;
+
+	for (;;) {
+		size_t kid = 2 * i + 1;
+
+		if (kid >= net->flying_count)
+			break;
+		if (kid + 1 < net->flying_count && earlier(net->flying[kid + 1], net->flying[kid]))
+			kid++;
+		if (!earlier(net->flying[kid], moved))
+			break;
+		net->flying[i] = net->flying[kid];
+		i = kid;
+	}
+	net->flying[i] = moved;
+	return first;
+}
+
 void sctp_net_free(struct sctp_net *net)
 {
-	while (net->flying != NULL) {
-		struct sctp_flying *f = net->flying;
-
-		net->flying = f->next;
-		free(f);
-	}
+	while (net->flying_count > 0)
+		free(flying_pop(net));
+	free(net->flying);
 	sctp_free(net->end[0]);
 	sctp_free(net->end[1]);
 	free(net);
@@ -72,19 +113,16 @@ static void fly(struct sctp_net *net, int side, const uint8_t *p, size_t n)
 {
 	const struct sctp_link *link = &net->link[side];
 	struct sctp_flying *f = malloc(sizeof(*f) + n);
-	struct sctp_flying **at = &net->flying;
 
 	need(f != NULL);
 	f->at_us = net->now_us + link->delay_us;
 	if (link->jitter_us > 0)
 		f->at_us += rng_below(&net->rng, (uint32_t)link->jitter_us);
+	f->number = net->flying_next++;
 	f->to = 1 - side;
 	f->len = n;
 	memcpy(f->data, p, n);
-	while (*at != NULL && (*at)->at_us <= f->at_us)
-		at = &(*at)->next;
-	f->next = *at;
-	*at = f;
+	flying_push(net, f);
 }
 
 void sctp_net_inject(struct sctp_net *net, int side, const uint8_t *p, size_t n)
@@ -154,13 +192,12 @@ static void deliver(struct sctp_net *net)
 	struct sctp_flying *got[BATCH];
 	struct pkt in[BATCH] = {{0}};
 	size_t n = 0;
-	int to = net->flying->to;
+	int to = flying_first(net)->to;
 
-	while (net->flying != NULL && net->flying->to == to && net->flying->at_us <= net->now_us &&
-	       n < BATCH) {
-		got[n] = net->flying;
+	while (flying_first(net) != NULL && flying_first(net)->to == to &&
+	       flying_first(net)->at_us <= net->now_us && n < BATCH) {
+		got[n] = flying_pop(net);
 		in[n] = (struct pkt){.data = got[n]->data, .len = got[n]->len};
-		net->flying = got[n]->next;
 		n++;
 	}
 	sctp_input(net->end[to], in, n, net->now_us);
@@ -177,8 +214,8 @@ void sctp_net_run(struct sctp_net *net, uint64_t until_us)
 	for (;;) {
 		sctp_net_flush(net);
 		uint64_t at = GV_MIN(sctp_deadline_us(net->end[0]), sctp_deadline_us(net->end[1]));
-		if (net->flying != NULL && net->flying->at_us < at)
-			at = net->flying->at_us;
+		if (flying_first(net) != NULL && flying_first(net)->at_us < at)
+			at = flying_first(net)->at_us;
 		if (at > until_us)
 			break;
 		net->now_us = GV_MAX(net->now_us, at);
@@ -188,7 +225,7 @@ void sctp_net_run(struct sctp_net *net, uint64_t until_us)
 			sctp_timeout(net->end[i], net->now_us);
 			drain(net, i);
 		}
-		while (net->flying != NULL && net->flying->at_us <= net->now_us)
+		while (flying_first(net) != NULL && flying_first(net)->at_us <= net->now_us)
 			deliver(net);
 	}
 	net->now_us = GV_MAX(net->now_us, until_us);

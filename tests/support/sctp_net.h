@@ -38,7 +38,9 @@ struct sctp_net {
 	bool up[2], down[2];
 	enum sctp_down_reason reason[2];
 	uint64_t messages[2], resets[2], writables[2];
-	struct sctp_flying *flying; /* sorted by arrival */
+	struct sctp_flying **flying; /* a heap by arrival */
+	size_t flying_count, flying_cap;
+	uint64_t flying_next; /* number of the next one */
 	uint8_t train[SCTP_NET_TRAIN_BYTES];
 };
 
