@@ -70,7 +70,8 @@ struct ice_pair {
 
 	/* The check, while in progress. */
 	uint8_t id[ICE_ID_RANDOM];
-	bool check_nominates, check_controlling, hastened;
+	bool check_nominates, check_controlling;
+	bool hastened, is_extra; /* repeated because a request came in; the next one is */
 	uint8_t sent, sent_max;
 	uint32_t rto_us;
 	uint64_t sent_us, due_us; /* last request; next request or the end */

@@ -73,9 +73,12 @@ static void hasten(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 
 	p->hastened = true;
 	soon_us = GV_MAX(soon_us, now_us);
-	p->due_us = GV_MIN(p->due_us, soon_us);
-	if (p->sent == p->sent_max && p->sent_max < UINT8_MAX)
-		p->sent_max++;
+	if (soon_us >= p->due_us || p->sent_max == UINT8_MAX)
+		return;
+	/* One more than planned, so it does not use up the others. */
+	p->due_us = soon_us;
+	p->sent_max++;
+	p->is_extra = true;
 }
 
 void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
@@ -194,8 +197,11 @@ static void send_check(struct ice_agent *a, struct ice_pair *p, struct ice_packe
 	p->due_us = now_us + p->rto_us;
 	if (p->sent >= p->sent_max)
 		p->due_us = now_us + GV_MAX(p->rto_us, a->timing->last_wait_us);
-	p->rto_us = is_urgent(a, p, now_us) ? a->timing->rto_us
-	                                    : GV_MIN(p->rto_us * 2, a->timing->rto_max_us);
+	if (is_urgent(a, p, now_us))
+		p->rto_us = a->timing->rto_us;
+	else if (!p->is_extra)
+		p->rto_us = GV_MIN(p->rto_us * 2, a->timing->rto_max_us);
+	p->is_extra = false;
 	ice_check_write(a, p, p->id, p->check_controlling, p->check_nominates, out);
 }
 
@@ -208,6 +214,7 @@ static void begin_check(struct ice_agent *a, struct ice_pair *p)
 	p->trigger = 0;
 	p->sent = 0;
 	p->hastened = false;
+	p->is_extra = false;
 	p->check_controlling = a->role == ICE_ROLE_CONTROLLING;
 	p->check_nominates = p->check_controlling && p->nominate;
 }
