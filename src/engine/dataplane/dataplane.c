@@ -320,7 +320,7 @@ static struct link *link_new(uint32_t id, struct dataplane_link_shared *shared)
 	}
 	if (whole)
 		return l;
-	link_free(l);
+	shard_link_free(l);
 	return NULL;
 }
 
@@ -413,6 +413,11 @@ int dataplane_link_keys(struct dataplane *d, uint32_t link, const struct datapla
 		return err_up(r);
 	}
 	return push(d, COMMAND_LANE_STATE, m);
+}
+
+int dataplane_link_start(struct dataplane *d, uint32_t link)
+{
+	return push_link(d, COMMAND_LINK_START, link, NULL, NULL);
 }
 
 int dataplane_link_open_ip(struct dataplane *d, uint32_t link)

@@ -184,12 +184,14 @@ int dataplane_link_addr(struct dataplane *d, uint32_t link, const struct netaddr
 /* Where to send from now on. */
 int dataplane_link_path(struct dataplane *d, uint32_t link, const struct netaddr *local,
                         const struct netaddr *remote) gv_must_check gv_nonnull(1, 3, 4);
-/* The keys of epoch 1: records of type 23 are opened from now on and SCTP starts. */
+/* The keys of epoch 1: records can be sealed and opened from now on. */
 int dataplane_link_keys(struct dataplane *d, uint32_t link, const struct dataplane_keys_config *c)
 	gv_must_check gv_nonnull(1, 3);
+/* The DTLS handshake ended, the peer's certificate is proven: SCTP may begin. After dataplane_link_keys(). */
+int dataplane_link_start(struct dataplane *d, uint32_t link) gv_must_check gv_nonnull(1);
 /* DTLS client: open the `ip` channel now (the peer's confirmation was verified). */
 int dataplane_link_open_ip(struct dataplane *d, uint32_t link) gv_must_check gv_nonnull(1);
-/* Every proof of this link was verified: IP may pass, and this link is the peer's link in use. */
+/* Every proof of this link was verified: IP may pass. With `ip` open too, it is the peer's link in use. */
 int dataplane_link_allow_ip(struct dataplane *d, uint32_t link) gv_must_check gv_nonnull(1);
 /* Both hellos announced tunnel mode. */
 int dataplane_link_tunnel(struct dataplane *d, uint32_t link) gv_must_check gv_nonnull(1);

@@ -86,6 +86,11 @@ static void accept_plains(struct shard *s, struct link *l, size_t n)
 	}
 	if (data == 0)
 		return;
+	/* A server speaks only after its client did, and that one only after the handshake. */
+	if (l->keys.role == DATAPLANE_DTLS_CLIENT && !l->may_send) {
+		drop(l->peer->stats, DATAPLANE_DROP_RX_EARLY, data);
+		return;
+	}
 	/* The client spoke under these keys: a DTLS server may speak now too. */
 	l->may_send = true;
 	link_input(s, l, s->data_pkts, data);

@@ -30,7 +30,7 @@ void link_keys_deinit(struct link_keys *k)
 	*k = (struct link_keys){0};
 }
 
-void link_free(struct link *l)
+void shard_link_free(struct link *l)
 {
 	if (l == NULL)
 		return;
@@ -63,7 +63,7 @@ void link_add(struct shard *s, uint32_t peer, struct link *l)
 	if (l->hh.tbl == NULL) {
 		(void)log_err(p == NULL ? -ENOENT : -ENOBUFS, "dataplane.link_add",
 		              LOG_U64("link", l->id));
-		link_free(l);
+		shard_link_free(l);
 		return;
 	}
 	l->peer = p;
@@ -81,7 +81,7 @@ static void leave_use(struct link *l)
 	p->in_use = NULL;
 	LL_FOREACH(p->links, i)
 	{
-		if (i != l && i->ip_allowed && !i->down && p->in_use == NULL)
+		if (i != l && link_carries_ip(i) && p->in_use == NULL)
 			p->in_use = i;
 	}
 }
@@ -202,7 +202,7 @@ static void pump(struct shard *s, struct link *l)
 	shard_timer(s, l, l->down ? CLOCK_NEVER : sctp_deadline_us(l->keys.sctp));
 }
 
-void link_fail(struct shard *s, struct link *l)
+void shard_link_fail(struct shard *s, struct link *l)
 {
 	if (l->down)
 		return;
@@ -243,7 +243,7 @@ static void open_channel(struct shard *s, struct link *l, const char *label, uin
 		p.reliability = SCTP_MAX_RETRANSMITS;
 	}
 	if (dcep_open(l->keys.dcep, &p, &id) != DCEP_OK) {
-		link_fail(s, l);
+		shard_link_fail(s, l);
 		return;
 	}
 	*stream = id;
@@ -260,6 +260,13 @@ static void start_tunnel(struct shard *s, struct link *l)
 		sctp_tunnel_start(l->keys.sctp, (uint16_t)l->ip_stream, s->now_us);
 }
 
+/* Packets to the peer go by this link from now on; the one before only receives until it is deleted. */
+static void use_if_ready(struct link *l)
+{
+	if (link_carries_ip(l))
+		l->peer->in_use = l;
+}
+
 static void channel_opened(struct shard *s, struct link *l, uint32_t stream)
 {
 	if (stream == l->ctl_stream) {
@@ -268,6 +275,7 @@ static void channel_opened(struct shard *s, struct link *l, uint32_t stream)
 	} else if (stream == l->ip_stream) {
 		l->ip_open = true;
 		start_tunnel(s, l);
+		use_if_ready(l);
 		send_notice(s, l, LINK_NOTICE_IP_OPEN);
 	}
 }
@@ -289,7 +297,7 @@ static void channel_event(struct shard *s, struct link *l, const struct dcep_eve
 		break;
 	case DCEP_EVENT_CLOSED:
 		if (e->stream == l->ctl_stream || e->stream == l->ip_stream)
-			link_fail(s, l);
+			shard_link_fail(s, l);
 		break;
 	}
 }
@@ -305,7 +313,7 @@ static void association_event(struct shard *s, struct link *l, const struct sctp
 		}
 		break;
 	case SCTP_EVENT_DOWN:
-		link_fail(s, l);
+		shard_link_fail(s, l);
 		break;
 	case SCTP_EVENT_STREAM_RESET:
 		dcep_stream_reset(l->keys.dcep, e->stream);
@@ -392,7 +400,7 @@ void link_ctl_send(struct shard *s, struct link *l, const uint8_t *data, size_t 
 		/* The channel is reliable: a message that cannot even wait ends the link. */
 		if (w == NULL || l->ctl_count == LINK_CTL_WAITING) {
 			mem_free(w);
-			link_fail(s, l);
+			shard_link_fail(s, l);
 			return;
 		}
 		w->len = len;
@@ -433,9 +441,6 @@ void link_set_keys(struct shard *s, struct link *l, struct link_keys *moved)
 	l->keys = *moved;
 	*moved = (struct link_keys){0};
 	l->held = NULL;
-	l->may_send = l->keys.role == DATAPLANE_DTLS_CLIENT;
-	if (l->may_send)
-		sctp_connect(l->keys.sctp, s->now_us);
 	if (held != NULL) {
 		struct pkt in[HELD_RECORDS];
 
@@ -444,6 +449,15 @@ void link_set_keys(struct shard *s, struct link *l, struct link_keys *moved)
 		in_records(s, l, in, held->count);
 		mem_free(held);
 	}
+	work(s, l);
+}
+
+void link_start(struct shard *s, struct link *l)
+{
+	if (l->keys.role != DATAPLANE_DTLS_CLIENT || l->keys.sctp == NULL || l->may_send)
+		return;
+	l->may_send = true;
+	sctp_connect(l->keys.sctp, s->now_us);
 	work(s, l);
 }
 
@@ -463,7 +477,7 @@ void link_allow_ip(struct shard *s, struct link *l)
 	if (l->down)
 		return;
 	l->ip_allowed = true;
-	l->peer->in_use = l;
+	use_if_ready(l);
 }
 
 void link_tunnel(struct shard *s, struct link *l)
@@ -496,7 +510,7 @@ void link_del(struct shard *s, uint32_t id, bool polite, struct event *gone)
 			                 sizeof(close_notify));
 		}
 		link_unlink(s, l);
-		link_free(l);
+		shard_link_free(l);
 	}
 	shard_send_gone(s, gone);
 }
@@ -545,11 +559,11 @@ void link_input(struct shard *s, struct link *l, const struct pkt *in, size_t n)
 	if (bad > 0)
 		drop(l->peer->stats, DATAPLANE_DROP_RX_SCTP, bad);
 	if (broken)
-		link_fail(s, l);
+		shard_link_fail(s, l);
 	work(s, l);
 }
 
-void link_timeout(struct shard *s, struct link *l)
+void shard_link_timeout(struct shard *s, struct link *l)
 {
 	if (l->keys.sctp == NULL || l->down) {
 		shard_timer(s, l, CLOCK_NEVER);

@@ -95,7 +95,7 @@ static void peer_remove(struct shard *s, struct peer *p)
 		struct link *l = p->links;
 
 		link_unlink(s, l);
-		link_free(l);
+		shard_link_free(l);
 	}
 	HASH_DELETE(hh, s->peers, p);
 	DL_DELETE(n->peers, p);

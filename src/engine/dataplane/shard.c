@@ -21,7 +21,7 @@ void command_free(struct command *c)
 		return;
 	net_free(c->net_moved);
 	mem_free(c->peer_moved);
-	link_free(c->link_moved);
+	shard_link_free(c->link_moved);
 	mem_free(c->gone_moved);
 	link_keys_deinit(&c->keys);
 	mem_free(c);
@@ -63,7 +63,7 @@ void shard_free(struct shard *s)
 	HASH_ITER(hh, s->links, l, next_link)
 	{
 		link_unlink(s, l);
-		link_free(l);
+		shard_link_free(l);
 	}
 	HASH_ITER(hh, s->peers, p, next_peer)
 	{
@@ -197,7 +197,7 @@ static void run_timers(struct shard *s)
 
 		if (l->timer_us > s->now_us)
 			break;
-		link_timeout(s, l);
+		shard_link_timeout(s, l);
 	}
 }
 
@@ -238,6 +238,9 @@ static void link_command(struct shard *s, struct link *l, struct command *c)
 		break;
 	case COMMAND_LINK_KEYS:
 		link_set_keys(s, l, &c->keys);
+		break;
+	case COMMAND_LINK_START:
+		link_start(s, l);
 		break;
 	case COMMAND_LINK_OPEN_IP:
 		link_open_ip(s, l);
@@ -318,6 +321,7 @@ static void run_command(struct shard *s, struct command *c)
 	case COMMAND_LINK_ADDR:
 	case COMMAND_LINK_PATH:
 	case COMMAND_LINK_KEYS:
+	case COMMAND_LINK_START:
 	case COMMAND_LINK_OPEN_IP:
 	case COMMAND_LINK_ALLOW_IP:
 	case COMMAND_LINK_TUNNEL:

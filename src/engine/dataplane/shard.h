@@ -65,6 +65,7 @@ enum command_type {
 	COMMAND_LINK_ADDR,
 	COMMAND_LINK_PATH,
 	COMMAND_LINK_KEYS,
+	COMMAND_LINK_START,
 	COMMAND_LINK_OPEN_IP,
 	COMMAND_LINK_ALLOW_IP,
 	COMMAND_LINK_TUNNEL,
@@ -272,7 +273,7 @@ struct link {
 	unsigned ctl_count;
 	uint32_t ctl_stream, ip_stream; /* LINK_NO_STREAM: not opened */
 	uint16_t payload_bytes;         /* largest IP packet that fits one SCTP packet */
-	bool may_send;                  /* false on a DTLS server until the client spoke */
+	bool may_send; /* a DTLS client: handshake ended; a server: the client spoke */
 	bool ctl_open, ip_open, ip_wanted, ip_allowed, tunnel, down;
 	unsigned timer_at; /* index in the heap + 1; 0: not in it */
 	uint64_t timer_us;
@@ -341,7 +342,7 @@ void command_free(struct command *c);
 int shard_event(struct shard *s, enum event_lane lane, const struct dataplane_event *ev);
 /* Queues the answer to a deletion; moves e. */
 void shard_send_gone(struct shard *s, struct event *e);
-/* When link_timeout() is due; CLOCK_NEVER: not at all. */
+/* When shard_link_timeout() is due; CLOCK_NEVER: not at all. */
 void shard_timer(struct shard *s, struct link *l, uint64_t at_us);
 /* Takes one token, if there is one. */
 bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst);
@@ -392,11 +393,12 @@ void link_del(struct shard *s, uint32_t id, bool polite, struct event *gone_move
 struct link *link_find(const struct shard *s, uint32_t id);
 /* Takes it out of all tables; its memory stays. */
 void link_unlink(struct shard *s, struct link *l);
-void link_free(struct link *l);
+void shard_link_free(struct link *l);
 void link_keys_deinit(struct link_keys *k);
 void link_path(struct shard *s, struct link *l, const struct netaddr *local,
                const struct netaddr *remote);
 void link_set_keys(struct shard *s, struct link *l, struct link_keys *moved);
+void link_start(struct shard *s, struct link *l);
 void link_open_ip(struct shard *s, struct link *l);
 void link_allow_ip(struct shard *s, struct link *l);
 void link_tunnel(struct shard *s, struct link *l);
@@ -405,12 +407,12 @@ void link_send_sealed(struct shard *s, struct link *l, uint8_t type, const uint8
                       size_t len);
 /* Decrypted SCTP packets. */
 void link_input(struct shard *s, struct link *l, const struct pkt *in, size_t n);
-void link_timeout(struct shard *s, struct link *l);
+void shard_link_timeout(struct shard *s, struct link *l);
 /* An event of this link with a copy of data. */
 int link_event(struct shard *s, const struct link *l, enum event_lane lane,
                enum dataplane_event_type type, const uint8_t *data, size_t len);
 /* Ends it because of what the peer or we did; control hears LINK_DOWN. */
-void link_fail(struct shard *s, struct link *l);
+void shard_link_fail(struct shard *s, struct link *l);
 /* IP packets may be sent on it. */
 bool link_carries_ip(const struct link *l);
 /* Seals a train and sends it on the path. False: *why its packets were dropped. */
