@@ -153,9 +153,9 @@ int join_sign(struct admission *a, const struct supervisor *s, const struct iden
 static bool reply_when_up(struct op *op)
 {
 	const struct join *j = op->data;
-	const struct net *n = op->net;
+	const struct network *n = op->net;
 
-	if (n->phase == NET_UP && n->signaling) {
+	if (n->phase == NETWORK_UP && n->signaling) {
 		json_t *o = status_network(n);
 		json_t *link = j != NULL && j->link[0] != '\0' ? json_string(j->link) : json_null();
 		if (j != NULL)
@@ -166,7 +166,7 @@ static bool reply_when_up(struct op *op)
 		op_reply(op, o);
 		return true;
 	}
-	if (n->phase == NET_WAITING && n->problem.text[0] != '\0' && !n->asked) {
+	if (n->phase == NETWORK_WAITING && n->problem.text[0] != '\0' && !n->asked) {
 		op_fail(op, n->problem_exit, "%s%s", j != NULL ? "joined, but not connected: " : "",
 		        n->problem.text);
 		return true;
@@ -174,7 +174,7 @@ static bool reply_when_up(struct op *op)
 	return false;
 }
 
-void op_wait_up(struct op *op, struct net *n)
+void op_wait_up(struct op *op, struct network *n)
 {
 	op->net = n;
 	op->net_changed = reply_when_up;
@@ -187,7 +187,7 @@ static void settle(struct op *op, const struct msg_network *m)
 	struct supervisor *s = op->sup;
 	struct join *j = op->data;
 	struct state_network *st = j->st;
-	struct net *n = net_find(s, j->network_id);
+	struct network *n = network_find(s, j->network_id);
 
 	if (m->code != NULL && !netid_parse_code(m->code, st->code))
 		st->code[0] = '\0';
@@ -199,12 +199,12 @@ static void settle(struct op *op, const struct msg_network *m)
 		n->st->up = true;
 		n->signaling = false;
 		if (document_follows(n->st->doc, st->doc))
-			(void)net_adopt(n, GV_STEAL(st->doc)); /* logged */
+			(void)network_adopt(n, GV_STEAL(st->doc)); /* logged */
 	} else {
 		int r = state_add(s->config.state, st);
 		if (r == 0) {
 			j->st = NULL;
-			r = net_new(&n, s, st);
+			r = network_new(&n, s, st);
 			if (r < 0)
 				state_remove(s->config.state, st);
 		}
@@ -216,14 +216,14 @@ static void settle(struct op *op, const struct msg_network *m)
 	int r = supervisor_save(s);
 	if (r < 0) {
 		op_fail(op, EXIT_CODE_FAILED, "the state cannot be written: %s", strerror(-r));
-		net_forget(n);
+		network_forget(n);
 		return;
 	}
 	op->net = n;
-	if (n->phase == NET_UP)
-		net_server_up(n); /* connects again under the new admission */
+	if (n->phase == NETWORK_UP)
+		network_server_up(n); /* connects again under the new admission */
 	else
-		net_start(n);
+		network_start(n);
 	op_wait_up(op, n);
 }
 
@@ -408,8 +408,8 @@ static bool check_joined(struct op *op, const struct msg_network *m)
 		        r < 0 ? strerror(-r) : diag.text);
 		return false;
 	}
-	const struct net *known = net_find(op->sup, j->network_id);
-	if (known != NULL && known->phase == NET_UP)
+	const struct network *known = network_find(op->sup, j->network_id);
+	if (known != NULL && known->phase == NETWORK_UP)
 		return true; /* its own interface would be found in the way */
 	if (supervisor_facts(op->sup, known, &facts) < 0)
 		return true; /* nothing known against it */
@@ -523,8 +523,8 @@ void verb_join(struct supervisor *s, const struct localapi_request *req, struct 
 	}
 	memcpy(j->network_id, req->link.network_id, NETID_SIZE);
 	(void)link_format(&req->link, j->link); /* returns its argument */
-	struct net *known = net_find(s, j->network_id);
-	if (known != NULL && known->phase == NET_UP && known->signaling) {
+	struct network *known = network_find(s, j->network_id);
+	if (known != NULL && known->phase == NETWORK_UP && known->signaling) {
 		op_wait_up(op, known); /* a member already, and connected */
 		return;
 	}

@@ -19,9 +19,9 @@ LOG_MODULE("network");
 #define RETRY_US      (5u * 1000000u)
 #define RETRY_SLOW_US (60u * 1000000u)
 
-static void ask(struct net *n);
+static void ask(struct network *n);
 
-struct net *net_find(const struct supervisor *s, const uint8_t id[static NETID_SIZE])
+struct network *network_find(const struct supervisor *s, const uint8_t id[static NETID_SIZE])
 {
 	for (size_t i = 0; i < s->n_nets; i++) {
 		if (memcmp(s->nets[i]->st->doc->network_id, id, NETID_SIZE) == 0)
@@ -30,12 +30,12 @@ struct net *net_find(const struct supervisor *s, const uint8_t id[static NETID_S
 	return NULL;
 }
 
-bool net_is_owner(const struct net *n)
+bool network_is_owner(const struct network *n)
 {
 	return memcmp(n->st->doc->owner, n->sup->config.state->key, SIG_KEY_SIZE) == 0;
 }
 
-void net_set_problem(struct net *n, enum exit_code exit, const char *fmt, ...)
+void network_set_problem(struct network *n, enum exit_code exit, const char *fmt, ...)
 {
 	va_list args;
 
@@ -49,7 +49,7 @@ void net_set_problem(struct net *n, enum exit_code exit, const char *fmt, ...)
 
 /* --- the mesh ----------------------------------------------------------------------------------------- */
 
-static void carry_signal(struct net *n, const struct mesh_event *e)
+static void carry_signal(struct network *n, const struct mesh_event *e)
 {
 	struct msg m = {.type = e->msg_type};
 
@@ -64,7 +64,7 @@ static void carry_signal(struct net *n, const struct mesh_event *e)
 		log_debug("%s was not sent: %s", msg_type_name(m.type), strerror(-r));
 }
 
-static void take_document(struct net *n, const uint8_t *bytes, size_t len)
+static void take_document(struct network *n, const uint8_t *bytes, size_t len)
 {
 	struct document *doc = NULL;
 	struct diag diag = {0};
@@ -76,12 +76,13 @@ static void take_document(struct net *n, const uint8_t *bytes, size_t len)
 		return;
 	}
 	if (document_follows(n->st->doc, doc))
-		(void)net_adopt(n, doc); /* logged; it counts in memory even if the disk is full */
+		(void)network_adopt(n,
+		                    doc); /* logged; it counts in memory even if the disk is full */
 	else
 		document_free(doc);
 }
 
-static void handle_event(struct net *n, const struct mesh_event *e)
+static void handle_event(struct network *n, const struct mesh_event *e)
 {
 	switch (e->type) {
 	case MESH_EVENT_SIGNAL:
@@ -99,7 +100,7 @@ static void handle_event(struct net *n, const struct mesh_event *e)
 	}
 }
 
-void net_pump(struct net *n)
+void network_pump(struct network *n)
 {
 	struct mesh_event e;
 
@@ -120,26 +121,26 @@ void net_pump(struct net *n)
 
 static void on_timer(void *user)
 {
-	struct net *n = user;
+	struct network *n = user;
 
 	if (n->mesh != NULL)
 		mesh_timeout(n->mesh, clock_now_us());
-	net_pump(n);
+	network_pump(n);
 }
 
 static void on_retry(void *user)
 {
-	struct net *n = user;
+	struct network *n = user;
 
-	if (n->phase == NET_DOWN)
-		net_closed(n);
-	else if (n->phase == NET_WAITING || n->phase == NET_UP)
+	if (n->phase == NETWORK_DOWN)
+		network_closed(n);
+	else if (n->phase == NETWORK_WAITING || n->phase == NETWORK_UP)
 		ask(n);
 }
 
 /* --- documents ---------------------------------------------------------------------------------------- */
 
-int net_adopt(struct net *n, struct document *doc_moved)
+int network_adopt(struct network *n, struct document *doc_moved)
 {
 	struct document *old = n->st->doc;
 	struct diag diag = {0};
@@ -155,16 +156,16 @@ int net_adopt(struct net *n, struct document *doc_moved)
 	if (member > 0) {
 		log_warn("network.kicked", LOG_STR("network", doc_moved->name),
 		         LOG_STR("why", diag.text));
-		net_forget(n);
+		network_forget(n);
 	} else {
-		net_pump(n);
+		network_pump(n);
 	}
 	return r;
 }
 
 static void on_document_sent(void *user, enum sigclient_result result, const struct msg *m)
 {
-	struct net *n = user;
+	struct network *n = user;
 
 	if (result == SIGCLIENT_ERROR)
 		log_warn("network.document_refused", LOG_STR("network", n->st->doc->name),
@@ -172,7 +173,7 @@ static void on_document_sent(void *user, enum sigclient_result result, const str
 }
 
 /* The server has an older document than we signed, such as after a lost reply. */
-static void send_document(struct net *n)
+static void send_document(struct network *n)
 {
 	struct buf bytes = BUF_INIT(DOCUMENT_SIZE_MAX);
 	struct msg m = {.type = MSG_UPDATE_DOCUMENT};
@@ -187,7 +188,7 @@ static void send_document(struct net *n)
 	buf_deinit(&bytes);
 }
 
-void net_send_admission(struct net *n)
+void network_send_admission(struct network *n)
 {
 	uint8_t bytes[ADMISSION_SIZE_MAX];
 	struct msg m = {.type = MSG_UPDATE_CLIENT_INFO};
@@ -204,7 +205,7 @@ void net_send_admission(struct net *n)
 
 /* --- answers of the server ---------------------------------------------------------------------------- */
 
-int net_take_answer(struct net *n, const struct msg_network *m, struct diag *diag)
+int network_take_answer(struct network *n, const struct msg_network *m, struct diag *diag)
 {
 	struct document *doc = NULL;
 	struct state_network *st = n->st;
@@ -217,14 +218,15 @@ int net_take_answer(struct net *n, const struct msg_network *m, struct diag *dia
 	bool newer = document_follows(st->doc, doc);
 	bool older = document_follows(doc, st->doc);
 	if (newer)
-		(void)net_adopt(n, doc); /* logged; it counts in memory even if the disk is full */
+		(void)network_adopt(n,
+		                    doc); /* logged; it counts in memory even if the disk is full */
 	else
 		document_free(doc);
 	if (n->remove) {
 		diag_set(diag, "this computer was removed from the network");
 		return 1;
 	}
-	if (older && net_is_owner(n) && n->server != NULL)
+	if (older && network_is_owner(n) && n->server != NULL)
 		send_document(n);
 	const struct netaddr last = netprefix_broadcast(&st->doc->subnet);
 	if (m->computer_ip.family != NETADDR_IP4 ||
@@ -241,7 +243,7 @@ int net_take_answer(struct net *n, const struct msg_network *m, struct diag *dia
 }
 
 /* What the server says about a member, for the mesh to believe or not. */
-static void feed_member(struct net *n, const struct msg_computer *c, enum mesh_news news)
+static void feed_member(struct network *n, const struct msg_computer *c, enum mesh_news news)
 {
 	struct mesh_member member = {.ip4 = c->ip, .session = c->session, .connected = c->online};
 
@@ -259,7 +261,7 @@ static void feed_member(struct net *n, const struct msg_computer *c, enum mesh_n
 }
 
 /* Whoever is not in the list is not connected to the server; a live path to it stays. */
-static void mark_absent(struct net *n, const struct msg_network *m)
+static void mark_absent(struct network *n, const struct msg_network *m)
 {
 	struct mesh_peer_status p;
 
@@ -273,7 +275,7 @@ static void mark_absent(struct net *n, const struct msg_network *m)
 	}
 }
 
-static void disconnect(struct net *n)
+static void disconnect(struct network *n)
 {
 	struct msg m = {.type = MSG_DISCONNECT_NETWORK};
 
@@ -285,7 +287,7 @@ static void disconnect(struct net *n)
 }
 
 /* False: the network's subnet is in the way of something here, and n->problem says what. */
-static bool subnet_is_free(struct net *n)
+static bool subnet_is_free(struct network *n)
 {
 	struct subnet_facts facts;
 	struct diag why = {0};
@@ -295,14 +297,14 @@ static bool subnet_is_free(struct net *n)
 	n->blocked = subnet_conflicts(&facts, &n->st->doc->subnet, 0, &why);
 	subnet_facts_deinit(&facts);
 	if (n->blocked)
-		net_set_problem(n, EXIT_CODE_CONFLICT, "%s", why.text);
+		network_set_problem(n, EXIT_CODE_CONFLICT, "%s", why.text);
 	return !n->blocked;
 }
 
 /* Makes the interface when there is none yet. True: it is there. */
-static bool open_tunnel(struct net *n)
+static bool open_tunnel(struct network *n)
 {
-	if (n->phase == NET_UP)
+	if (n->phase == NETWORK_UP)
 		return true;
 	n->ip4 = n->st->ip4;
 	int r = netid_addr6(n->st->doc->network_id, n->sup->config.state->key, &n->ip6);
@@ -311,31 +313,31 @@ static bool open_tunnel(struct net *n)
 	else if (r == 0)
 		r = TUNNEL_FAILED;
 	if (r < 0)
-		net_set_problem(n, EXIT_CODE_FAILED, "the interface could not be made: %s",
-		                strerror(-r));
+		network_set_problem(n, EXIT_CODE_FAILED, "the interface could not be made: %s",
+		                    strerror(-r));
 	if (r == TUNNEL_OK)
 		return true;
 	disconnect(n);
-	if (r != TUNNEL_LATER && n->phase == NET_WAITING && !n->blocked)
+	if (r != TUNNEL_LATER && n->phase == NETWORK_WAITING && !n->blocked)
 		loop_timer_start(n->retry, RETRY_SLOW_US);
 	supervisor_net_changed(n);
 	return false;
 }
 
-static void on_connected(struct net *n, const struct msg_network *m)
+static void on_connected(struct network *n, const struct msg_network *m)
 {
 	struct diag diag = {0};
-	int r = net_take_answer(n, m, &diag);
+	int r = network_take_answer(n, m, &diag);
 
 	if (r != 0) {
-		net_set_problem(n, EXIT_CODE_FAILED, "%s", r < 0 ? strerror(-r) : diag.text);
+		network_set_problem(n, EXIT_CODE_FAILED, "%s", r < 0 ? strerror(-r) : diag.text);
 		if (!n->remove)
 			loop_timer_start(n->retry, RETRY_SLOW_US);
 		supervisor_net_changed(n);
 		return;
 	}
 	n->signaling = true;
-	if (n->phase == NET_UP && !netaddr_ip_equal(&n->ip4, &n->st->ip4)) {
+	if (n->phase == NETWORK_UP && !netaddr_ip_equal(&n->ip4, &n->st->ip4)) {
 		log_warn("network.new_address", LOG_STR("network", n->st->doc->name),
 		         LOG_ADDR("address", &n->st->ip4));
 		disconnect(n);
@@ -350,16 +352,16 @@ static void on_connected(struct net *n, const struct msg_network *m)
 	mark_absent(n, m);
 	for (size_t i = 0; i < m->n_computers; i++)
 		feed_member(n, &m->computers[i], MESH_NEWS_LIST);
-	net_pump(n);
+	network_pump(n);
 	supervisor_net_changed(n);
 }
 
-static void on_refused(struct net *n, const struct msg_error *e)
+static void on_refused(struct network *n, const struct msg_error *e)
 {
 	uint64_t wait_us = RETRY_SLOW_US;
 
-	net_set_problem(n, msg_error_exit_code(e->code), "%s",
-	                e->message != NULL ? e->message : msg_error_text(e->code));
+	network_set_problem(n, msg_error_exit_code(e->code), "%s",
+	                    e->message != NULL ? e->message : msg_error_text(e->code));
 	if (e->retry_after_s > 0 && e->retry_after_s < 3600)
 		wait_us = (uint64_t)e->retry_after_s * 1000000u;
 	loop_timer_start(n->retry, wait_us);
@@ -367,10 +369,10 @@ static void on_refused(struct net *n, const struct msg_error *e)
 
 static void on_answer(void *user, enum sigclient_result result, const struct msg *m)
 {
-	struct net *n = user;
+	struct network *n = user;
 
 	n->asked = false;
-	if (n->phase != NET_WAITING && n->phase != NET_UP)
+	if (n->phase != NETWORK_WAITING && n->phase != NETWORK_UP)
 		return;
 	switch (result) {
 	case SIGCLIENT_OK:
@@ -380,20 +382,20 @@ static void on_answer(void *user, enum sigclient_result result, const struct msg
 		on_refused(n, &m->error);
 		break;
 	case SIGCLIENT_TIMEOUT:
-		net_set_problem(n, EXIT_CODE_NO_SERVER, "the server does not answer");
+		network_set_problem(n, EXIT_CODE_NO_SERVER, "the server does not answer");
 		loop_timer_start(n->retry, RETRY_US);
 		break;
-	case SIGCLIENT_DOWN: /* net_server_up() comes when there is a connection */
+	case SIGCLIENT_DOWN: /* network_server_up() comes when there is a connection */
 	case SIGCLIENT_LOST:
-		net_set_problem(n, EXIT_CODE_NO_SERVER, "no connection to %s: %s",
-		                n->st->server.at.host, server_problem(n->server));
+		network_set_problem(n, EXIT_CODE_NO_SERVER, "no connection to %s: %s",
+		                    n->st->server.at.host, server_problem(n->server));
 		break;
 	}
 	supervisor_net_changed(n);
 }
 
 /* ConnectNetwork: queued until the login, or failed with it. */
-static void ask(struct net *n)
+static void ask(struct network *n)
 {
 	uint8_t admission[ADMISSION_SIZE_MAX];
 	struct msg m = {.type = MSG_CONNECT_NETWORK};
@@ -407,28 +409,28 @@ static void ask(struct net *n)
 	int r = server_request(n->server, &m, on_answer, n);
 	if (r < 0) {
 		n->asked = false;
-		net_set_problem(n, EXIT_CODE_FAILED, "%s", strerror(-r));
+		network_set_problem(n, EXIT_CODE_FAILED, "%s", strerror(-r));
 		loop_timer_start(n->retry, RETRY_US);
 	}
 }
 
-void net_server_up(struct net *n)
+void network_server_up(struct network *n)
 {
 	ask(n);
 }
 
-void net_server_down(struct net *n)
+void network_server_down(struct network *n)
 {
 	n->signaling = false;
-	if (n->mesh != NULL && n->phase == NET_UP) {
+	if (n->mesh != NULL && n->phase == NETWORK_UP) {
 		mesh_set_signaling(n->mesh, false, clock_now_us());
-		net_pump(n);
+		network_pump(n);
 	}
 }
 
 /* --- notices of the server ---------------------------------------------------------------------------- */
 
-static void on_renamed(struct net *n, const struct msg_computer_renamed *m)
+static void on_renamed(struct network *n, const struct msg_computer_renamed *m)
 {
 	struct mesh_peer_status p;
 	struct mesh_member member = {.connected = true};
@@ -449,7 +451,7 @@ static void on_renamed(struct net *n, const struct msg_computer_renamed *m)
 	}
 }
 
-static void on_left(struct net *n, const struct msg_computer_left *m)
+static void on_left(struct network *n, const struct msg_computer_left *m)
 {
 	struct proof_leave leave = {.session = m->session, .unix_s = m->unix_s};
 
@@ -461,22 +463,22 @@ static void on_left(struct net *n, const struct msg_computer_left *m)
 		log_debug("a leave without proof was ignored");
 }
 
-/* A kick is real when the owner's document says so; net_adopt() then forgets the network. */
-static void on_kicked(struct net *n, const struct msg_kicked *m)
+/* A kick is real when the owner's document says so; network_adopt() then forgets the network. */
+static void on_kicked(struct network *n, const struct msg_kicked *m)
 {
 	if (m->document.n > 0)
 		take_document(n, m->document.p, m->document.n);
 	if (n->remove)
 		return;
 	n->signaling = false;
-	net_set_problem(n, EXIT_CODE_REFUSED, "the server says that this computer was removed");
-	if (n->phase == NET_UP)
+	network_set_problem(n, EXIT_CODE_REFUSED, "the server says that this computer was removed");
+	if (n->phase == NETWORK_UP)
 		mesh_set_signaling(n->mesh, false, clock_now_us());
 	loop_timer_start(n->retry, RETRY_SLOW_US);
 }
 
 /* Notices that need no mesh. True: it was one. */
-static bool notice_about_network(struct net *n, const struct msg *m)
+static bool notice_about_network(struct network *n, const struct msg *m)
 {
 	switch (m->type) {
 	case MSG_DOCUMENT_UPDATED:
@@ -487,8 +489,8 @@ static bool notice_about_network(struct net *n, const struct msg *m)
 		return true;
 	case MSG_NETWORK_DELETED:
 		n->signaling = false;
-		net_set_problem(n, EXIT_CODE_NOT_FOUND, "the server has deleted this network");
-		if (n->phase == NET_UP)
+		network_set_problem(n, EXIT_CODE_NOT_FOUND, "the server has deleted this network");
+		if (n->phase == NETWORK_UP)
 			mesh_set_signaling(n->mesh, false, clock_now_us());
 		loop_timer_start(n->retry, RETRY_SLOW_US);
 		return true;
@@ -497,13 +499,13 @@ static bool notice_about_network(struct net *n, const struct msg *m)
 	}
 }
 
-void net_notice(struct net *n, const struct msg *m)
+void network_notice(struct network *n, const struct msg *m)
 {
 	uint64_t now_us = clock_now_us();
 	int r = MESH_OK;
 
 	if (!notice_about_network(n, m)) {
-		if (n->phase != NET_UP)
+		if (n->phase != NETWORK_UP)
 			return;
 		switch (m->type) {
 		case MSG_SDP_OFFER:
@@ -534,18 +536,18 @@ void net_notice(struct net *n, const struct msg *m)
 	}
 	if (r != MESH_OK)
 		log_debug("%s refused", msg_type_name(m->type));
-	net_pump(n);
+	network_pump(n);
 }
 
 /* --- life --------------------------------------------------------------------------------------------- */
 
-int net_new(struct net **out, struct supervisor *s, struct state_network *st)
+int network_new(struct network **out, struct supervisor *s, struct state_network *st)
 {
-	struct net *n;
+	struct network *n;
 
 	if (s->n_nets == GV_ARRAY_SIZE(s->nets))
 		return err_here(-ENOBUFS);
-	n = mem_new(struct net);
+	n = mem_new(struct network);
 	if (n == NULL)
 		return err_here(-ENOMEM);
 	n->sup = s;
@@ -555,7 +557,7 @@ int net_new(struct net **out, struct supervisor *s, struct state_network *st)
 	if (r == 0)
 		r = loop_timer_new(&n->retry, s->config.loop, on_retry, n);
 	if (r < 0) {
-		net_free(n);
+		network_free(n);
 		return err_up(r);
 	}
 	s->nets[s->n_nets++] = n;
@@ -563,7 +565,7 @@ int net_new(struct net **out, struct supervisor *s, struct state_network *st)
 	return 0;
 }
 
-void net_free(struct net *n)
+void network_free(struct network *n)
 {
 	struct supervisor *s = n->sup;
 
@@ -589,31 +591,31 @@ void net_free(struct net *n)
 	mem_free(n);
 }
 
-void net_start(struct net *n)
+void network_start(struct network *n)
 {
-	if (n->phase == NET_CLOSING) {
+	if (n->phase == NETWORK_CLOSING) {
 		n->restart = true;
 		return;
 	}
-	if (n->phase == NET_UP || n->remove)
+	if (n->phase == NETWORK_UP || n->remove)
 		return;
 	if (n->server == NULL)
 		n->server = server_get(n->sup, &n->st->server);
 	if (n->server == NULL) {
-		net_set_problem(n, EXIT_CODE_FAILED, "too many servers at a time");
+		network_set_problem(n, EXIT_CODE_FAILED, "too many servers at a time");
 		return;
 	}
-	n->phase = NET_WAITING;
+	n->phase = NETWORK_WAITING;
 	n->problem = (struct diag){0};
 	n->blocked = false;
 	ask(n);
 }
 
-void net_stop(struct net *n)
+void network_stop(struct network *n)
 {
 	n->restart = false;
 	n->problem = (struct diag){0};
-	if (n->phase == NET_DOWN || n->phase == NET_CLOSING)
+	if (n->phase == NETWORK_DOWN || n->phase == NETWORK_CLOSING)
 		return;
 	disconnect(n);
 	loop_timer_stop(n->retry);
@@ -622,32 +624,32 @@ void net_stop(struct net *n)
 	n->asked = false;
 	server_put(GV_STEAL(n->server));
 	tunnel_close(n);
-	if (n->phase == NET_DOWN)
-		loop_timer_start(n->retry, 0); /* net_closed(), but not under our caller */
+	if (n->phase == NETWORK_DOWN)
+		loop_timer_start(n->retry, 0); /* network_closed(), but not under our caller */
 }
 
-void net_forget(struct net *n)
+void network_forget(struct network *n)
 {
 	n->remove = true;
-	if (n->phase == NET_DOWN)
+	if (n->phase == NETWORK_DOWN)
 		loop_timer_start(n->retry, 0);
 	else
-		net_stop(n);
+		network_stop(n);
 }
 
-void net_closed(struct net *n)
+void network_closed(struct network *n)
 {
 	struct supervisor *s = n->sup;
 
-	n->phase = NET_DOWN;
+	n->phase = NETWORK_DOWN;
 	supervisor_net_changed(n);
 	if (n->remove) {
 		struct state_network *st = n->st;
-		net_free(n);
+		network_free(n);
 		state_remove(s->config.state, st);
 		(void)supervisor_save(s); /* logged; the next save does it */
 	} else if (n->restart && !s->stopping) {
 		n->restart = false;
-		net_start(n);
+		network_start(n);
 	}
 }

@@ -34,9 +34,9 @@ static void change_free(struct op *op)
 /*
  * Begins a change of the network's document: an unsigned copy of it in an operation. NULL: answered.
  */
-static struct op *begin(struct net *n, struct localapi_call *call)
+static struct op *begin(struct network *n, struct localapi_call *call)
 {
-	if (!net_is_owner(n)) {
+	if (!network_is_owner(n)) {
 		localapi_fail(call, EXIT_CODE_NOT_ALLOWED, "only the owner of %s can do this",
 		              n->st->doc->name);
 		return NULL;
@@ -64,7 +64,7 @@ static void on_updated(void *user, enum sigclient_result result, const struct ms
 {
 	struct op *op = user;
 	struct change *c = op->data;
-	struct net *n = op->net;
+	struct network *n = op->net;
 
 	if (result == SIGCLIENT_ERROR || result == SIGCLIENT_DOWN) {
 		op_fail_request(op, result, m);
@@ -75,7 +75,7 @@ static void on_updated(void *user, enum sigclient_result result, const struct ms
 	 * different documents of one epoch must never exist.
 	 */
 	if (document_follows(n->st->doc, c->doc)) {
-		int r = net_adopt(n, GV_STEAL(c->doc));
+		int r = network_adopt(n, GV_STEAL(c->doc));
 		if (r < 0) {
 			op_fail(op, EXIT_CODE_FAILED, "the state cannot be written: %s",
 			        strerror(-r));
@@ -118,7 +118,7 @@ static void fail_change(struct op *op, int r)
 }
 
 /* All members but one are admitted for good, so that the invites can be withdrawn. Returns 0; DOCUMENT_*; -errno. */
-static int admit_others(const struct net *n, struct document *doc,
+static int admit_others(const struct network *n, struct document *doc,
                         const uint8_t apart[static SIG_KEY_SIZE])
 {
 	struct mesh_peer_status p;
@@ -139,13 +139,13 @@ static int admit_others(const struct net *n, struct document *doc,
  * Makes room for one more invite: those whose time is over go. Who joined by one of them is a member only while it stands in the
  * document, so everybody is admitted for good before. Returns 0; DOCUMENT_FULL; -errno.
  */
-static int make_room(const struct net *n, struct document *doc)
+static int make_room(const struct network *n, struct document *doc)
 {
 	int64_t now_s = clock_unix_s();
 
 	if (doc->n_invites < DOCUMENT_INVITES_MAX)
 		return 0;
-	if (n->phase != NET_UP)
+	if (n->phase != NETWORK_UP)
 		return DOCUMENT_FULL;
 	int r = admit_others(n, doc, doc->owner);
 	for (size_t i = doc->n_invites; r == 0 && i-- > 0;) {
@@ -158,7 +158,7 @@ static int make_room(const struct net *n, struct document *doc)
 	return r;
 }
 
-void verb_invite(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_invite(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 {
 	struct op *op = begin(n, call);
 
@@ -183,11 +183,11 @@ void verb_invite(struct net *n, const struct localapi_request *req, struct local
 /* The one member they mean. False: answered. */
 static bool find_member(struct op *op, const char *text, struct mesh_peer_status *out)
 {
-	const struct net *n = op->net;
+	const struct network *n = op->net;
 	struct mesh_peer_status p;
 	unsigned count = 0;
 
-	if (n->phase != NET_UP) {
+	if (n->phase != NETWORK_UP) {
 		op_fail(op, EXIT_CODE_FAILED, "connect to the network first: govpn up");
 		return false;
 	}
@@ -206,7 +206,7 @@ static bool find_member(struct op *op, const char *text, struct mesh_peer_status
 	return count == 1;
 }
 
-void verb_kick(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_kick(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 {
 	struct mesh_peer_status p;
 	char key[ENC_BASE64_SIZE(SIG_KEY_SIZE)];
@@ -229,7 +229,7 @@ void verb_kick(struct net *n, const struct localapi_request *req, struct localap
 	                          (int)!req->allow_rejoin));
 }
 
-void verb_unban(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_unban(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 {
 	uint8_t key[SIG_KEY_SIZE];
 	size_t len = 0;
@@ -251,7 +251,7 @@ void verb_unban(struct net *n, const struct localapi_request *req, struct locala
 	send_change(op, json_pack("{s:s}", "id", req->peer));
 }
 
-void verb_rename(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_rename(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 {
 	struct diag diag = {0};
 	char id[NETID_TEXT_SIZE];

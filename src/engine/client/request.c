@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static bool net_matches(const struct net *n, const char *text)
+static bool net_matches(const struct network *n, const char *text)
 {
 	uint8_t id[NETID_SIZE];
 	char code[NETID_CODE_SIZE];
@@ -20,9 +20,9 @@ static bool net_matches(const struct net *n, const char *text)
 	return strcmp(text, doc->name) == 0;
 }
 
-struct net *find_net(const struct supervisor *s, const char *text, struct localapi_call *call)
+struct network *find_net(const struct supervisor *s, const char *text, struct localapi_call *call)
 {
-	struct net *found = NULL;
+	struct network *found = NULL;
 	unsigned count = 0;
 
 	for (size_t i = 0; i < s->n_nets; i++) {
@@ -101,7 +101,7 @@ static bool general_verb(struct supervisor *s, const struct localapi_request *re
 	}
 }
 
-static void network_verb(struct net *n, const struct localapi_request *req,
+static void network_verb(struct network *n, const struct localapi_request *req,
                          struct localapi_call *call)
 {
 	switch (req->verb) {
@@ -148,7 +148,7 @@ void supervisor_request(void *user, const struct localapi_request *req, struct l
 	}
 	if (general_verb(s, req, call))
 		return;
-	struct net *n = find_net(s, req->network, call);
+	struct network *n = find_net(s, req->network, call);
 	if (n != NULL)
 		network_verb(n, req, call);
 }

@@ -64,11 +64,11 @@ static void tell_stun(struct server *srv)
 	struct supervisor *s = srv->sup;
 
 	for (size_t i = 0; i < s->n_nets; i++) {
-		struct net *n = s->nets[i];
-		if (n->server != srv || n->mesh == NULL || n->phase != NET_UP)
+		struct network *n = s->nets[i];
+		if (n->server != srv || n->mesh == NULL || n->phase != NETWORK_UP)
 			continue;
 		mesh_set_stun(n->mesh, srv->stun, srv->n_stun, clock_now_us());
-		net_pump(n);
+		network_pump(n);
 	}
 }
 
@@ -159,7 +159,7 @@ static void on_up(void *user, const struct msg_authenticated *welcome)
 	tell_stun(srv);
 	for (size_t i = 0; i < s->n_nets; i++) {
 		if (s->nets[i]->server == srv)
-			net_server_up(s->nets[i]);
+			network_server_up(s->nets[i]);
 	}
 }
 
@@ -172,7 +172,7 @@ static void on_down(void *user)
 	         LOG_STR("why", server_problem(srv)));
 	for (size_t i = 0; i < s->n_nets; i++) {
 		if (s->nets[i]->server == srv)
-			net_server_down(s->nets[i]);
+			network_server_down(s->nets[i]);
 	}
 }
 
@@ -209,10 +209,10 @@ static void on_notice(void *user, const struct msg *m)
 {
 	struct server *srv = user;
 	const uint8_t *id = network_of(m);
-	struct net *n = id != NULL ? net_find(srv->sup, id) : NULL;
+	struct network *n = id != NULL ? network_find(srv->sup, id) : NULL;
 
 	if (n != NULL && n->server == srv)
-		net_notice(n, m);
+		network_notice(n, m);
 	else if (m->type == MSG_SERVER_SHUTDOWN)
 		log_info("server.shutdown", LOG_U64("in_s", m->server_shutdown.in_seconds));
 	else if (m->type == MSG_ERROR)

@@ -11,15 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *phase_word(const struct net *n)
+static const char *phase_word(const struct network *n)
 {
 	switch (n->phase) {
-	case NET_DOWN:
-	case NET_CLOSING:
+	case NETWORK_DOWN:
+	case NETWORK_CLOSING:
 		return "down";
-	case NET_WAITING:
+	case NETWORK_WAITING:
 		return "connecting";
-	case NET_UP:
+	case NETWORK_UP:
 		return "up";
 	}
 	return "down";
@@ -105,12 +105,12 @@ static json_t *peer_json(const struct mesh_peer_status *p)
 	                 "tx_packets", counter(st, &st->tx_packets), "dropped", dropped_json(st));
 }
 
-static json_t *peers_json(const struct net *n)
+static json_t *peers_json(const struct network *n)
 {
 	json_t *list = json_array();
 	struct mesh_peer_status p;
 
-	for (size_t i = 0; n->phase == NET_UP && i < mesh_peer_count(n->mesh); i++) {
+	for (size_t i = 0; n->phase == NETWORK_UP && i < mesh_peer_count(n->mesh); i++) {
 		mesh_peer_status(n->mesh, i, &p);
 		if (json_array_append_new(list, peer_json(&p)) != 0) {
 			json_decref(list);
@@ -120,7 +120,7 @@ static json_t *peers_json(const struct net *n)
 	return list;
 }
 
-static json_t *self_json(const struct net *n)
+static json_t *self_json(const struct network *n)
 {
 	char id[ENC_BASE64_SIZE(SIG_KEY_SIZE)];
 
@@ -129,7 +129,7 @@ static json_t *self_json(const struct net *n)
 	                 n->st->admission.label);
 }
 
-static json_t *server_json(const struct net *n)
+static json_t *server_json(const struct network *n)
 {
 	char url[LINK_URL_SIZE];
 
@@ -143,12 +143,12 @@ static const char *or_null(const char *text)
 	return text[0] != '\0' ? text : NULL;
 }
 
-json_t *status_network(const struct net *n)
+json_t *status_network(const struct network *n)
 {
 	static const char *const broadcast_words[] = {"auto", "on", "off"};
 	char id[NETID_TEXT_SIZE], subnet[NETADDR_TEXT_SIZE];
 	const struct state_network *st = n->st;
-	bool up = n->phase == NET_UP;
+	bool up = n->phase == NETWORK_UP;
 	struct netaddr ip6 = {0};
 
 	if (netid_addr6(st->doc->network_id, n->sup->config.state->key, &ip6) < 0)
@@ -159,8 +159,8 @@ json_t *status_network(const struct net *n)
 		st->doc->name, "interface", up ? n->tun.name : NULL, "state", phase_word(n), "ipv4",
 		ip_json(&st->ip4), "ipv6", ip_json(&ip6), "subnet",
 		netprefix_text(&st->doc->subnet, subnet), "mtu",
-		up ? json_integer(SUPERVISOR_MTU) : json_null(), "owner", net_is_owner(n), "self",
-		self_json(n), "server", server_json(n), "epoch", (json_int_t)st->doc->epoch,
+		up ? json_integer(SUPERVISOR_MTU) : json_null(), "owner", network_is_owner(n),
+		"self", self_json(n), "server", server_json(n), "epoch", (json_int_t)st->doc->epoch,
 		"broadcast", broadcast_words[st->broadcast], "broadcast_route",
 		up && n->sup->broadcast_ifindex == n->tun.ifindex, "problem",
 		or_null(n->problem.text), "dropped", dropped_json(n->shared), "computers",
@@ -178,12 +178,12 @@ static json_t *daemon_json(const struct supervisor *s)
 	                 "pid", (json_int_t)getpid());
 }
 
-json_t *status_all(const struct supervisor *s, const struct net *only)
+json_t *status_all(const struct supervisor *s, const struct network *only)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < s->n_nets; i++) {
-		const struct net *n = s->nets[i];
+		const struct network *n = s->nets[i];
 		if ((only == NULL || only == n) && !n->remove &&
 		    json_array_append_new(list, status_network(n)) != 0) {
 			json_decref(list);
@@ -199,13 +199,13 @@ json_t *status_list(const struct supervisor *s)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < s->n_nets; i++) {
-		const struct net *n = s->nets[i];
+		const struct network *n = s->nets[i];
 		struct mesh_peer_status p;
 		char id[NETID_TEXT_SIZE];
-		size_t total = 1, online = n->phase == NET_UP;
+		size_t total = 1, online = n->phase == NETWORK_UP;
 		if (n->remove)
 			continue;
-		for (size_t k = 0; n->phase == NET_UP && k < mesh_peer_count(n->mesh); k++) {
+		for (size_t k = 0; n->phase == NETWORK_UP && k < mesh_peer_count(n->mesh); k++) {
 			mesh_peer_status(n->mesh, k, &p);
 			total++;
 			online += p.online;
@@ -214,10 +214,10 @@ json_t *status_list(const struct supervisor *s)
 			"{s:s,s:s?,s:s,s:s,s:o,s:b,s:o,s:o}", "id",
 			netid_text(n->st->doc->network_id, id), "code", or_null(n->st->code),
 			"name", n->st->doc->name, "state", phase_word(n), "ipv4",
-			ip_json(&n->st->ip4), "owner", net_is_owner(n), "computers",
-			n->phase == NET_UP ? json_integer((json_int_t)total) : json_null(),
+			ip_json(&n->st->ip4), "owner", network_is_owner(n), "computers",
+			n->phase == NETWORK_UP ? json_integer((json_int_t)total) : json_null(),
 			"online",
-			n->phase == NET_UP ? json_integer((json_int_t)online) : json_null());
+			n->phase == NETWORK_UP ? json_integer((json_int_t)online) : json_null());
 		if (json_array_append_new(list, o) != 0) {
 			json_decref(list);
 			return NULL;

@@ -168,7 +168,7 @@ void supervisor_name(const struct supervisor *s, char out[static ADMISSION_NAME_
 		(void)snprintf(out, ADMISSION_NAME_MAX + 1, "computer"); /* fits */
 }
 
-int supervisor_facts(struct supervisor *s, const struct net *apart, struct subnet_facts *out)
+int supervisor_facts(struct supervisor *s, const struct network *apart, struct subnet_facts *out)
 {
 	int r = subnet_facts_read(out, s->config.route, SUPERVISOR_RESOLV_CONF);
 
@@ -181,9 +181,9 @@ int supervisor_facts(struct supervisor *s, const struct net *apart, struct subne
 	return 0;
 }
 
-static bool wants_broadcast(const struct net *n, const struct net *best)
+static bool wants_broadcast(const struct network *n, const struct network *best)
 {
-	if (n->phase != NET_UP || n->st->broadcast == STATE_BROADCAST_OFF)
+	if (n->phase != NETWORK_UP || n->st->broadcast == STATE_BROADCAST_OFF)
 		return false;
 	if (best == NULL)
 		return true;
@@ -196,7 +196,7 @@ void supervisor_update_broadcast(struct supervisor *s)
 {
 	const struct netaddr all = netaddr_ip4(UINT32_MAX, 0);
 	const struct netprefix dst = netprefix_of(&all, 32);
-	const struct net *best = NULL;
+	const struct network *best = NULL;
 
 	for (size_t i = 0; i < s->n_nets; i++) {
 		if (wants_broadcast(s->nets[i], best))
@@ -225,7 +225,7 @@ static void check_stopped(struct supervisor *s)
 	if (!s->stopping || s->done == NULL)
 		return;
 	for (size_t i = 0; i < s->n_nets; i++) {
-		if (s->nets[i]->phase != NET_DOWN)
+		if (s->nets[i]->phase != NETWORK_DOWN)
 			return;
 	}
 	supervisor_done_fn done = GV_STEAL(s->done);
@@ -233,7 +233,7 @@ static void check_stopped(struct supervisor *s)
 	done(s->done_user);
 }
 
-void supervisor_net_changed(struct net *n)
+void supervisor_net_changed(struct network *n)
 {
 	struct supervisor *s = n->sup;
 	bool again = true;
@@ -297,11 +297,11 @@ static void on_addr_timer(void *user)
 	if (!same_addresses(s, old, n_old))
 		log_info("addresses.changed", LOG_U64("count", s->n_addrs));
 	for (size_t i = 0; i < s->n_nets; i++) {
-		struct net *n = s->nets[i];
-		if (n->phase == NET_UP) {
+		struct network *n = s->nets[i];
+		if (n->phase == NETWORK_UP) {
 			mesh_set_addresses(n->mesh, s->addrs, s->n_addrs, now_us);
-			net_pump(n);
-		} else if (n->phase == NET_WAITING && n->blocked) {
+			network_pump(n);
+		} else if (n->phase == NETWORK_WAITING && n->blocked) {
 			loop_timer_start(n->retry, 0);
 		}
 	}
@@ -320,7 +320,7 @@ static void on_route_event(void *user, unsigned events)
 
 /* --- events of the data plane ------------------------------------------------------------------------- */
 
-static struct net *net_by_handle(const struct supervisor *s, uint32_t handle)
+static struct network *net_by_handle(const struct supervisor *s, uint32_t handle)
 {
 	for (size_t i = 0; handle != 0 && i < s->n_nets; i++) {
 		if (s->nets[i]->handle == handle)
@@ -329,9 +329,9 @@ static struct net *net_by_handle(const struct supervisor *s, uint32_t handle)
 	return NULL;
 }
 
-static void on_tun_lost(struct net *n)
+static void on_tun_lost(struct network *n)
 {
-	if (n->phase != NET_UP)
+	if (n->phase != NETWORK_UP)
 		return;
 	log_warn("network.interface_lost", LOG_STR("interface", n->tun.name));
 	n->restart = true;
@@ -341,14 +341,14 @@ static void on_tun_lost(struct net *n)
 
 static void handle_event(struct supervisor *s, const struct dataplane_event *e)
 {
-	struct net *n = net_by_handle(s, e->net);
+	struct network *n = net_by_handle(s, e->net);
 
 	if (n == NULL)
 		return;
 	switch (e->type) {
 	case DATAPLANE_EVENT_NET_GONE:
 		tunnel_gone(n, e->tun_fd);
-		net_closed(n);
+		network_closed(n);
 		break;
 	case DATAPLANE_EVENT_TUN_LOST:
 		on_tun_lost(n);
@@ -375,7 +375,7 @@ static void on_dataplane(void *user, unsigned events)
 	}
 	for (size_t i = 0; i < s->n_nets; i++) {
 		if (s->nets[i]->mesh != NULL)
-			net_pump(s->nets[i]);
+			network_pump(s->nets[i]);
 	}
 }
 
@@ -417,14 +417,14 @@ static int restore(struct supervisor *s)
 	const struct state *st = s->config.state;
 
 	for (size_t i = 0; i < st->n_networks; i++) {
-		struct net *n;
-		int r = net_new(&n, s, st->networks[i]);
+		struct network *n;
+		int r = network_new(&n, s, st->networks[i]);
 		if (r < 0)
 			return err_up(r);
 	}
 	for (size_t i = 0; i < s->n_nets; i++) {
 		if (s->nets[i]->st->up)
-			net_start(s->nets[i]);
+			network_start(s->nets[i]);
 	}
 	return 0;
 }
@@ -472,7 +472,7 @@ void supervisor_stop(struct supervisor *s, supervisor_done_fn done, void *user)
 			op_fail(op, EXIT_CODE_FAILED, "govpnd is stopping");
 	}
 	for (size_t i = 0; i < s->n_nets; i++)
-		net_stop(s->nets[i]);
+		network_stop(s->nets[i]);
 	loop_timer_start(s->stop_timer, STOP_TIMEOUT_US);
 	check_stopped(s);
 }
@@ -486,10 +486,10 @@ void supervisor_free(struct supervisor *s)
 		op_free(s->ops);
 	}
 	while (s->n_nets > 0) {
-		struct net *n = s->nets[s->n_nets - 1];
+		struct network *n = s->nets[s->n_nets - 1];
 		if (n->tun_attached)
 			tun_detach(s->config.tun_pool, &n->tun);
-		net_free(n);
+		network_free(n);
 	}
 	server_free_all(s);
 	ws_clients_close(s->ws);

@@ -68,22 +68,22 @@ const char *server_problem(const struct server *srv) gv_nonnull(1);
 
 /* --- network.c --- */
 
-enum net_phase {
-	NET_DOWN,
-	NET_WAITING, /* to be up; no interface yet */
-	NET_UP,      /* interface and mesh are there */
-	NET_CLOSING, /* until peers and data plane let go */
+enum network_phase {
+	NETWORK_DOWN,
+	NETWORK_WAITING, /* to be up; no interface yet */
+	NETWORK_UP,      /* interface and mesh are there */
+	NETWORK_CLOSING, /* until peers and data plane let go */
 };
 
-struct net {
+struct network {
 	struct supervisor *sup;
 	struct state_network *st; /* owned by the state */
 	struct server *server;    /* while not down */
-	enum net_phase phase;
+	enum network_phase phase;
 	bool signaling;      /* the server connected us to this network */
 	bool asked;          /* ConnectNetwork is under way */
-	bool restart;        /* after NET_CLOSING begin again */
-	bool remove;         /* after NET_CLOSING forget the network */
+	bool restart;        /* after NETWORK_CLOSING begin again */
+	bool remove;         /* after NETWORK_CLOSING forget the network */
 	struct diag problem; /* why it is not up, or has no signaling; empty while all is well */
 	enum exit_code problem_exit;
 	bool blocked;   /* by a subnet conflict: try again when addresses change */
@@ -93,7 +93,7 @@ struct net {
 	uint32_t handle; /* in the data plane; 0 none */
 	struct tun tun;
 	bool tun_attached, in_dataplane, del_asked;
-	bool pumping;             /* net_pump() is on the stack */
+	bool pumping;             /* network_pump() is on the stack */
 	uint64_t attach_until_us; /* a busy interface name is tried again until then */
 	unsigned port_index;
 	uint16_t udp4_port, udp6_port;
@@ -103,35 +103,35 @@ struct net {
 	struct loop_timer *retry;       /* of connecting or attaching */
 };
 
-int net_new(struct net **out, struct supervisor *s, struct state_network *st)
+int network_new(struct network **out, struct supervisor *s, struct state_network *st)
 	gv_must_check gv_nonnull(1, 2, 3);
-void net_free(struct net *n);
+void network_free(struct network *n);
 /* To be connected, or not, from now on. */
-void net_start(struct net *n) gv_nonnull(1);
-void net_stop(struct net *n) gv_nonnull(1);
+void network_start(struct network *n) gv_nonnull(1);
+void network_stop(struct network *n) gv_nonnull(1);
 /* Stops it and takes it out of the state. */
-void net_forget(struct net *n) gv_nonnull(1);
+void network_forget(struct network *n) gv_nonnull(1);
 /* From the server: login done, line lost, a notice or forwarded message. */
-void net_server_up(struct net *n) gv_nonnull(1);
-void net_server_down(struct net *n) gv_nonnull(1);
-void net_notice(struct net *n, const struct msg *m) gv_nonnull(1, 2);
+void network_server_up(struct network *n) gv_nonnull(1);
+void network_server_down(struct network *n) gv_nonnull(1);
+void network_notice(struct network *n, const struct msg *m) gv_nonnull(1, 2);
 /* A NetworkCreated or NetworkJoined says the same as NetworkConnected, but for the connection. */
-int net_take_answer(struct net *n, const struct msg_network *m, struct diag *diag)
+int network_take_answer(struct network *n, const struct msg_network *m, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2, 3);
 /* Puts a verified newer document in place (moved) and saves it. A failure to save is logged, and returned: 0; -errno. */
-int net_adopt(struct net *n, struct document *doc_moved) gv_nonnull(1, 2);
+int network_adopt(struct network *n, struct document *doc_moved) gv_nonnull(1, 2);
 /* Carries events of the mesh out; after every call of the mesh. */
-void net_pump(struct net *n) gv_nonnull(1);
-bool net_is_owner(const struct net *n) gv_nonnull(1);
+void network_pump(struct network *n) gv_nonnull(1);
+bool network_is_owner(const struct network *n) gv_nonnull(1);
 /* Sets why it is not up. */
-void net_set_problem(struct net *n, enum exit_code exit, const char *fmt, ...) gv_nonnull(1, 3)
-	gv_format(3, 4);
+void network_set_problem(struct network *n, enum exit_code exit, const char *fmt, ...)
+	gv_nonnull(1, 3) gv_format(3, 4);
 /* The interface is gone: ends, begins again or forgets the network, as was asked for. */
-void net_closed(struct net *n) gv_nonnull(1);
+void network_closed(struct network *n) gv_nonnull(1);
 /* Presents our admission after a change. */
-void net_send_admission(struct net *n) gv_nonnull(1);
+void network_send_admission(struct network *n) gv_nonnull(1);
 /* From the network's id in a message: NULL when unknown. */
-struct net *net_find(const struct supervisor *s, const uint8_t id[static NETID_SIZE])
+struct network *network_find(const struct supervisor *s, const uint8_t id[static NETID_SIZE])
 	gv_nonnull(1, 2);
 
 /* --- tunnel.c --- */
@@ -143,13 +143,13 @@ enum tunnel_result {
 };
 
 /* Makes the interface with n->ip4 and n->ip6, sockets, the data plane's net and the mesh. Returns TUNNEL_*; -errno. */
-int tunnel_open(struct net *n) gv_must_check gv_nonnull(1);
+int tunnel_open(struct network *n) gv_must_check gv_nonnull(1);
 /* Begins to close; tunnel_gone() follows when the data plane let go. */
-void tunnel_close(struct net *n) gv_nonnull(1);
+void tunnel_close(struct network *n) gv_nonnull(1);
 /* NET_GONE: takes the interface away. */
-void tunnel_gone(struct net *n, int tun_fd) gv_nonnull(1);
+void tunnel_gone(struct network *n, int tun_fd) gv_nonnull(1);
 /* The mesh may have become idle: goes on with closing. */
-void tunnel_closing_step(struct net *n) gv_nonnull(1);
+void tunnel_closing_step(struct network *n) gv_nonnull(1);
 
 /* --- supervisor.c --- */
 
@@ -159,7 +159,7 @@ struct op {
 	struct supervisor *sup;
 	struct localapi_call *call;
 	struct loop_timer *timer; /* gives up */
-	struct net *net;          /* may be NULL */
+	struct network *net;      /* may be NULL */
 	struct server *server;    /* may be NULL; one use of it */
 	/* The network it waits for changed its phase, or got a problem: true when that was answered. NULL: not interested. */
 	bool (*net_changed)(struct op *op);
@@ -176,7 +176,7 @@ struct supervisor {
 	struct cert *cert; /* of DTLS, for all meshes */
 	struct ws_clients *ws;
 	struct server *servers;
-	struct net *nets[STATE_NETWORKS_MAX];
+	struct network *nets[STATE_NETWORKS_MAX];
 	size_t n_nets;
 	struct op *ops;
 	struct rng rng;
@@ -198,7 +198,7 @@ struct supervisor {
 };
 
 /* Phase or problem of n changed: wakes the operations that wait for it, and a stop. */
-void supervisor_net_changed(struct net *n) gv_nonnull(1);
+void supervisor_net_changed(struct network *n) gv_nonnull(1);
 void supervisor_update_broadcast(struct supervisor *s) gv_nonnull(1);
 /* Saves the state; a failure is logged and the old file stays. Returns 0; -errno. */
 int supervisor_save(struct supervisor *s) gv_nonnull(1);
@@ -206,7 +206,7 @@ int supervisor_save(struct supervisor *s) gv_nonnull(1);
 void supervisor_name(const struct supervisor *s, char out[static ADMISSION_NAME_MAX + 1])
 	gv_nonnull(1, 2);
 /* Facts about conflicts, with the subnets of all our networks but `apart` (may be NULL). */
-int supervisor_facts(struct supervisor *s, const struct net *apart, struct subnet_facts *out)
+int supervisor_facts(struct supervisor *s, const struct network *apart, struct subnet_facts *out)
 	gv_must_check gv_nonnull(1, 3);
 
 /* An operation with a timeout; NULL (and the call answered) when there are too many. */
@@ -218,7 +218,7 @@ bool op_worked(struct op *op) gv_nonnull(1);
 void op_fail(struct op *op, enum exit_code exit, const char *fmt, ...) gv_nonnull(1, 3)
 	gv_format(3, 4);
 /* From now on it waits for this network: answered when it is up, or with why it is not. */
-void op_wait_up(struct op *op, struct net *n) gv_nonnull(1, 2);
+void op_wait_up(struct op *op, struct network *n) gv_nonnull(1, 2);
 /* Answers after a request to the server that did not succeed. */
 void op_fail_request(struct op *op, enum sigclient_result result, const struct msg *m)
 	gv_nonnull(1);
@@ -232,26 +232,26 @@ void verb_join(struct supervisor *s, const struct localapi_request *req, struct 
 /* Signs admission a with the display name of this computer and, if given, the invite's key. Returns 0; -errno. */
 int join_sign(struct admission *a, const struct supervisor *s, const struct identity *invite)
 	gv_must_check gv_nonnull(1, 2);
-void verb_up(struct net *n, struct localapi_call *call) gv_nonnull(1, 2);
-void verb_down(struct net *n, struct localapi_call *call) gv_nonnull(1, 2);
-void verb_leave(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_up(struct network *n, struct localapi_call *call) gv_nonnull(1, 2);
+void verb_down(struct network *n, struct localapi_call *call) gv_nonnull(1, 2);
+void verb_leave(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
 void verb_ping(struct supervisor *s, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
 /* MESH_EVENT_PONG. */
-void verb_pong(struct net *n, uint64_t ping_id, uint32_t rtt_us) gv_nonnull(1);
+void verb_pong(struct network *n, uint64_t ping_id, uint32_t rtt_us) gv_nonnull(1);
 void verb_set_name(struct supervisor *s, const struct localapi_request *req,
                    struct localapi_call *call) gv_nonnull(1, 2, 3);
-void verb_set_broadcast(struct net *n, const struct localapi_request *req,
+void verb_set_broadcast(struct network *n, const struct localapi_request *req,
                         struct localapi_call *call) gv_nonnull(1, 2, 3);
 
-void verb_invite(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_invite(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
-void verb_kick(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_kick(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
-void verb_unban(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_unban(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
-void verb_rename(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_rename(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
 
 /*
@@ -263,8 +263,8 @@ int invite_add(struct document *doc, const struct state_server *at, uint32_t use
 	gv_must_check gv_nonnull(1, 2, 5);
 
 /* New references; NULL without memory. */
-json_t *status_all(const struct supervisor *s, const struct net *only) gv_nonnull(1);
-json_t *status_network(const struct net *n) gv_nonnull(1);
+json_t *status_all(const struct supervisor *s, const struct network *only) gv_nonnull(1);
+json_t *status_network(const struct network *n) gv_nonnull(1);
 json_t *status_list(const struct supervisor *s) gv_nonnull(1);
 json_t *status_version(const struct supervisor *s) gv_nonnull(1);
 json_t *status_path(const struct mesh_peer_status *p) gv_nonnull(1);
@@ -277,7 +277,7 @@ const char *status_peer_name(const struct mesh_peer_status *p) gv_nonnull(1);
  * The network they mean by id, code or name; NULL text: the only one. NULL and an answered call when there is none or
  * more than one.
  */
-struct net *find_net(const struct supervisor *s, const char *text, struct localapi_call *call)
+struct network *find_net(const struct supervisor *s, const char *text, struct localapi_call *call)
 	gv_nonnull(1, 3);
 /* Does the text mean this peer: by name, label, address or key? */
 bool peer_matches(const struct mesh_peer_status *p, const char *text) gv_nonnull(1, 2);

@@ -21,12 +21,12 @@ LOG_MODULE("tunnel");
 #define BUSY_TIMEOUT_US (1000u * 1000u)
 #define PREFIX6_BITS    64
 
-static bool name_is_used(const struct net *self, const char *name)
+static bool name_is_used(const struct network *self, const char *name)
 {
 	const struct supervisor *s = self->sup;
 
 	for (size_t i = 0; i < s->n_nets; i++) {
-		const struct net *n = s->nets[i];
+		const struct network *n = s->nets[i];
 		if (n != self && n->tun_attached && strcmp(n->tun.name, name) == 0)
 			return true;
 	}
@@ -34,7 +34,7 @@ static bool name_is_used(const struct net *self, const char *name)
 }
 
 /* The name it had last time, else the lowest free number. `skip` names were found busy. */
-static void pick_name(const struct net *n, unsigned skip, char out[static TUN_NAME_SIZE])
+static void pick_name(const struct network *n, unsigned skip, char out[static TUN_NAME_SIZE])
 {
 	if (skip == 0 && n->st->ifname[0] != '\0' && !name_is_used(n, n->st->ifname)) {
 		memcpy(out, n->st->ifname, STATE_IFNAME_SIZE);
@@ -48,7 +48,7 @@ static void pick_name(const struct net *n, unsigned skip, char out[static TUN_NA
 	}
 }
 
-static int attach(struct net *n)
+static int attach(struct network *n)
 {
 	struct supervisor *s = n->sup;
 	struct diag diag = {0};
@@ -72,7 +72,7 @@ static int attach(struct net *n)
 	if (r < 0)
 		return err_up(r);
 	if (r != TUN_OK) {
-		net_set_problem(n, EXIT_CODE_FAILED, "%s", diag.text);
+		network_set_problem(n, EXIT_CODE_FAILED, "%s", diag.text);
 		return TUNNEL_FAILED;
 	}
 	n->tun_attached = true;
@@ -81,7 +81,7 @@ static int attach(struct net *n)
 }
 
 /* Brings the interface up with both addresses; the kernel adds the routes of both prefixes. */
-static int address(struct net *n)
+static int address(struct network *n)
 {
 	struct route *route = n->sup->config.route;
 	uint32_t ifindex = n->tun.ifindex;
@@ -99,24 +99,24 @@ static int address(struct net *n)
 	if (r < 0)
 		return err_up(r);
 	if (r != ROUTE_OK) {
-		net_set_problem(n, EXIT_CODE_FAILED, "%s",
-		                r == ROUTE_DENIED
-		                        ? "no right to configure the interface"
-		                        : "the interface went away while it was configured");
+		network_set_problem(n, EXIT_CODE_FAILED, "%s",
+		                    r == ROUTE_DENIED
+		                            ? "no right to configure the interface"
+		                            : "the interface went away while it was configured");
 		return TUNNEL_FAILED;
 	}
 	return TUNNEL_OK;
 }
 
 /* The lowest number that no other network uses, so that the ports stay the same. */
-static unsigned free_port_index(const struct net *self)
+static unsigned free_port_index(const struct network *self)
 {
 	const struct supervisor *s = self->sup;
 
 	for (unsigned index = 0;; index++) {
 		bool used = false;
 		for (size_t i = 0; i < s->n_nets; i++) {
-			const struct net *n = s->nets[i];
+			const struct network *n = s->nets[i];
 			used = used || (n != self && n->in_dataplane && n->port_index == index);
 		}
 		if (!used)
@@ -125,7 +125,7 @@ static unsigned free_port_index(const struct net *self)
 }
 
 /* A socket of one family; a port that is taken makes way for any port. UDP_NULL without that family. */
-static struct udp open_udp(struct net *n, uint8_t family, struct udp *reserved, uint16_t *port)
+static struct udp open_udp(struct network *n, uint8_t family, struct udp *reserved, uint16_t *port)
 {
 	const uint8_t zero[16] = {0};
 	uint16_t wanted = n->sup->config.udp_port;
@@ -156,7 +156,7 @@ static struct udp open_udp(struct net *n, uint8_t family, struct udp *reserved, 
 	return u;
 }
 
-static int add_to_dataplane(struct net *n)
+static int add_to_dataplane(struct network *n)
 {
 	struct supervisor *s = n->sup;
 
@@ -192,7 +192,7 @@ static int add_to_dataplane(struct net *n)
 	return 0;
 }
 
-static int make_mesh(struct net *n)
+static int make_mesh(struct network *n)
 {
 	struct supervisor *s = n->sup;
 	const struct mesh_config config = {
@@ -220,14 +220,14 @@ static int make_mesh(struct net *n)
 	return 0;
 }
 
-static void detach(struct net *n)
+static void detach(struct network *n)
 {
 	if (n->tun_attached)
 		tun_detach(n->sup->config.tun_pool, &n->tun);
 	n->tun_attached = false;
 }
 
-int tunnel_open(struct net *n)
+int tunnel_open(struct network *n)
 {
 	struct supervisor *s = n->sup;
 	int r = attach(n);
@@ -246,7 +246,7 @@ int tunnel_open(struct net *n)
 			detach(n);
 		return r < 0 ? err_up(r) : r;
 	}
-	n->phase = NET_UP;
+	n->phase = NETWORK_UP;
 	n->order = ++s->next_order;
 	n->problem = (struct diag){0};
 	log_info("network.up", LOG_STR("network", n->st->doc->name),
@@ -257,27 +257,27 @@ int tunnel_open(struct net *n)
 	return TUNNEL_OK;
 }
 
-void tunnel_close(struct net *n)
+void tunnel_close(struct network *n)
 {
-	if (n->phase == NET_CLOSING)
+	if (n->phase == NETWORK_CLOSING)
 		return;
 	if (!n->tun_attached) {
-		n->phase = NET_DOWN;
+		n->phase = NETWORK_DOWN;
 		return;
 	}
-	n->phase = NET_CLOSING;
+	n->phase = NETWORK_CLOSING;
 	loop_timer_stop(n->retry);
 	if (n->mesh != NULL) {
 		mesh_close(n->mesh, clock_now_us());
-		net_pump(n);
+		network_pump(n);
 	}
 	supervisor_update_broadcast(n->sup);
 	tunnel_closing_step(n);
 }
 
-void tunnel_closing_step(struct net *n)
+void tunnel_closing_step(struct network *n)
 {
-	if (n->phase != NET_CLOSING || (n->mesh != NULL && !mesh_is_idle(n->mesh)))
+	if (n->phase != NETWORK_CLOSING || (n->mesh != NULL && !mesh_is_idle(n->mesh)))
 		return;
 	mesh_free(GV_STEAL(n->mesh));
 	loop_timer_stop(n->timer);
@@ -290,7 +290,7 @@ void tunnel_closing_step(struct net *n)
 		n->del_asked = true;
 }
 
-void tunnel_gone(struct net *n, int tun_fd)
+void tunnel_gone(struct network *n, int tun_fd)
 {
 	struct supervisor *s = n->sup;
 	const uint8_t zero[16] = {0};
@@ -310,5 +310,5 @@ void tunnel_gone(struct net *n, int tun_fd)
 			s->reserved6 = UDP_NULL;
 	}
 	log_info("network.down", LOG_STR("network", n->st->doc->name));
-	n->phase = NET_DOWN;
+	n->phase = NETWORK_DOWN;
 }

@@ -14,7 +14,7 @@
 #define DOWN_TIMEOUT_US (5u * 1000000u)
 #define PING_TIMEOUT_US (3u * 1000000u)
 
-void verb_up(struct net *n, struct localapi_call *call)
+void verb_up(struct network *n, struct localapi_call *call)
 {
 	struct op *op = op_new(n->sup, call, UP_TIMEOUT_US);
 
@@ -23,19 +23,19 @@ void verb_up(struct net *n, struct localapi_call *call)
 	n->st->up = true;
 	(void)supervisor_save(n->sup); /* logged; only the next start would not connect */
 	op->net = n;
-	net_start(n);
+	network_start(n);
 	op_wait_up(op, n);
 }
 
 static bool reply_when_down(struct op *op)
 {
-	if (op->net->phase != NET_DOWN)
+	if (op->net->phase != NETWORK_DOWN)
 		return false;
 	op_reply(op, status_network(op->net));
 	return true;
 }
 
-void verb_down(struct net *n, struct localapi_call *call)
+void verb_down(struct network *n, struct localapi_call *call)
 {
 	struct op *op = op_new(n->sup, call, DOWN_TIMEOUT_US);
 
@@ -45,8 +45,8 @@ void verb_down(struct net *n, struct localapi_call *call)
 	(void)supervisor_save(n->sup); /* logged; the next start would connect again */
 	op->net = n;
 	op->net_changed = reply_when_down;
-	net_stop(n);
-	if (n->phase == NET_DOWN)
+	network_stop(n);
+	if (n->phase == NETWORK_DOWN)
 		supervisor_net_changed(n);
 }
 
@@ -55,12 +55,12 @@ void verb_down(struct net *n, struct localapi_call *call)
 static void forget(struct op *op)
 {
 	char id[NETID_TEXT_SIZE];
-	struct net *n = op->net;
+	struct network *n = op->net;
 	json_t *o = json_pack("{s:s,s:s}", "id", netid_text(n->st->doc->network_id, id), "name",
 	                      n->st->doc->name);
 
 	n->st->up = false;
-	net_forget(n);
+	network_forget(n);
 	op_reply(op, o);
 }
 
@@ -78,7 +78,7 @@ static void on_left(void *user, enum sigclient_result result, const struct msg *
 		op_fail_request(op, result, m);
 }
 
-void verb_leave(struct net *n, const struct localapi_request *req, struct localapi_call *call)
+void verb_leave(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 {
 	struct supervisor *s = n->sup;
 	struct op *op = op_new(s, call, UP_TIMEOUT_US);
@@ -95,9 +95,9 @@ void verb_leave(struct net *n, const struct localapi_request *req, struct locala
 		op_fail(op, EXIT_CODE_FAILED, "%s", strerror(-r));
 		return;
 	}
-	if (n->phase == NET_UP) {
+	if (n->phase == NETWORK_UP) {
 		mesh_say_leave(n->mesh, &leave);
-		net_pump(n);
+		network_pump(n);
 	}
 	if (req->force) {
 		forget(op);
@@ -130,15 +130,15 @@ static void ping_free(struct op *op)
 }
 
 /* The peer they mean, in one network or all. Returns how many fit. */
-static unsigned find_peer(const struct supervisor *s, const struct net *only, const char *text,
-                          struct net **out_net, struct mesh_peer_status *out)
+static unsigned find_peer(const struct supervisor *s, const struct network *only, const char *text,
+                          struct network **out_net, struct mesh_peer_status *out)
 {
 	struct mesh_peer_status p;
 	unsigned count = 0;
 
 	for (size_t i = 0; i < s->n_nets; i++) {
-		struct net *n = s->nets[i];
-		if ((only != NULL && n != only) || n->phase != NET_UP)
+		struct network *n = s->nets[i];
+		if ((only != NULL && n != only) || n->phase != NETWORK_UP)
 			continue;
 		for (size_t k = 0; k < mesh_peer_count(n->mesh); k++) {
 			mesh_peer_status(n->mesh, k, &p);
@@ -155,7 +155,7 @@ static unsigned find_peer(const struct supervisor *s, const struct net *only, co
 void verb_ping(struct supervisor *s, const struct localapi_request *req, struct localapi_call *call)
 {
 	struct mesh_peer_status p;
-	struct net *n = NULL, *only = NULL;
+	struct network *n = NULL, *only = NULL;
 
 	if (req->network != NULL) {
 		only = find_net(s, req->network, call);
@@ -192,10 +192,10 @@ void verb_ping(struct supervisor *s, const struct localapi_request *req, struct 
 		op_fail(op, EXIT_CODE_UNREACHABLE, "%s is %s", status_peer_name(&p),
 		        p.online ? "online, but there is no path to it yet" : "offline");
 	else
-		net_pump(n);
+		network_pump(n);
 }
 
-void verb_pong(struct net *n, uint64_t ping_id, uint32_t rtt_us)
+void verb_pong(struct network *n, uint64_t ping_id, uint32_t rtt_us)
 {
 	struct mesh_peer_status p;
 
@@ -228,13 +228,13 @@ void verb_set_name(struct supervisor *s, const struct localapi_request *req,
 
 	(void)snprintf(st->name, sizeof(st->name), "%s", req->name); /* length checked */
 	for (size_t i = 0; i < s->n_nets; i++) {
-		struct net *n = s->nets[i];
+		struct network *n = s->nets[i];
 		int r = join_sign(&n->st->admission, s, NULL);
 		if (r < 0) {
 			localapi_fail(call, EXIT_CODE_FAILED, "%s", strerror(-r));
 			return;
 		}
-		net_send_admission(n);
+		network_send_admission(n);
 	}
 	int r = supervisor_save(s);
 	if (r < 0)
@@ -244,7 +244,7 @@ void verb_set_name(struct supervisor *s, const struct localapi_request *req,
 		localapi_reply(call, json_pack("{s:s}", "name", st->name));
 }
 
-void verb_set_broadcast(struct net *n, const struct localapi_request *req,
+void verb_set_broadcast(struct network *n, const struct localapi_request *req,
                         struct localapi_call *call)
 {
 	struct supervisor *s = n->sup;
