@@ -137,6 +137,7 @@ static void start(struct half *h, const char *local_text, const char *remote_tex
 	must(dataplane_link_addr(h->dataplane, LINK, &remote), "link_addr");
 	must(dataplane_link_path(h->dataplane, LINK, &local, &remote), "link_path");
 	must(dataplane_link_keys(h->dataplane, LINK, &keys), "link_keys");
+	must(dataplane_link_start(h->dataplane, LINK), "link_start");
 }
 
 static void handle(struct half *h, const struct dataplane_event *e)

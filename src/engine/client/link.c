@@ -338,6 +338,10 @@ static void try_up(struct link *l, uint64_t now_us)
 static void dtls_connected(struct link *l, uint64_t now_us)
 {
 	l->dtls_done = true;
+	if (dataplane_link_start(l->peer->mesh->c.dataplane, l->handle) < 0) {
+		link_fail(l, "command lane full", now_us);
+		return;
+	}
 	/* The offerer verified the signed answer before the handshake began: that and this certificate prove the peer. */
 	if (!l->offerer)
 		return;

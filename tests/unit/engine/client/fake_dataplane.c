@@ -18,7 +18,7 @@ struct fake_link {
 	struct netaddr addrs[8];
 	unsigned n_addrs;
 	struct netaddr remote;
-	bool has_path, allowed, ip_open, ctl_open, tunnel, polite;
+	bool has_path, started, allowed, ip_open, ctl_open, tunnel, polite;
 	struct record *record;
 	enum dataplane_dtls_role role;
 	struct dataplane_link_shared *shared;
@@ -163,7 +163,7 @@ static void try_ctl(struct dataplane *d, struct fake_link *l)
 	unsigned to;
 	struct fake_link *o = l->record != NULL && !l->ctl_open ? partner(d->index, l, &to) : NULL;
 
-	if (o == NULL || wire_cut)
+	if (o == NULL || wire_cut || !l->started || !o->started)
 		return;
 	l->ctl_open = true;
 	o->ctl_open = true;
@@ -346,6 +346,15 @@ int dataplane_link_keys(struct dataplane *d, uint32_t link, const struct datapla
 	}
 	l->record = c->record;
 	l->role = c->role;
+	return 0;
+}
+
+int dataplane_link_start(struct dataplane *d, uint32_t link)
+{
+	struct fake_link *l = find(d, link);
+
+	if (l != NULL)
+		l->started = true;
 	return 0;
 }
 
