@@ -32,7 +32,7 @@ struct store;
 /* A connection whose own queue is longer than this is a slow reader and is closed; a whole network fits. */
 #define HUB_QUEUE_MAX (5u * 1024 * 1024)
 /* A member whose queue is longer than this gets no more forwarded messages until it reads. */
-#define HUB_FORWARD_MAX (512u * 1024)
+#define HUB_FORWARD_MAX (2u * 1024 * 1024)
 #define HUB_QUEUES_MAX  (256u * 1024 * 1024)
 
 #define HUB_FIRST_MAX 8192 /* bytes of a message before login */
