@@ -14,6 +14,7 @@
 #define SLOWER_AT_US      (10 * ICE_S)
 #define SLOWEST_US        (2 * ICE_S)
 #define SLOWEST_AT_US     (30 * ICE_S)
+#define BACK_US           (3 * ICE_S)
 #define WARM_US           (30 * ICE_S)   /* pause between two probes of the best other pair */
 #define DEAD_US           (500 * ICE_MS) /* unanswered for so long, and so often: dead */
 #define DEAD_COUNT        3
@@ -261,7 +262,10 @@ static uint64_t fast_us(const struct ice_pair *p)
 	return GV_MIN(us, (uint64_t)SLOW_US);
 }
 
-/* Pause before p is probed again; there is a selected pair. Slower the longer nothing answers there. */
+/*
+ * Pause before p is probed again; there is a selected pair. Slower the longer nothing answers there, unless the
+ * peer is heard again over p: then the answer to the next probe brings the path back.
+ */
 static uint64_t retry_us(const struct ice_agent *a, const struct ice_pair *p)
 {
 	uint64_t since_us = a->selected->unanswered_us;
@@ -269,9 +273,9 @@ static uint64_t retry_us(const struct ice_agent *a, const struct ice_pair *p)
 
 	if (!a->probing && !was_silent(a, p))
 		return SLOW_US;
-	if (age_us >= SLOWEST_AT_US)
-		return SLOWEST_US;
-	return age_us >= SLOWER_AT_US ? SLOW_US : fast_us(p);
+	if (age_us < SLOWER_AT_US || p->heard_us + BACK_US >= p->probe_us)
+		return fast_us(p);
+	return age_us < SLOWEST_AT_US ? SLOW_US : SLOWEST_US;
 }
 
 /* When the selected pair is to be probed. */
