@@ -359,7 +359,7 @@ static bool checksum_ok(struct sctp *s, const struct pkt *in, uint32_t told, uin
 	return false;
 }
 
-static void input_packet(struct sctp *s, const struct pkt *in, uint64_t now_us)
+static void input_packet(struct sctp *s, const struct pkt *in, bool more, uint64_t now_us)
 {
 	struct packet_header h;
 	struct chunk c;
@@ -396,14 +396,16 @@ static void input_packet(struct sctp *s, const struct pkt *in, uint64_t now_us)
 		if (result != CHUNK_OK)
 			break;
 	}
-	s->in.packets += s->in.heard_data;
+	if (s->in.heard_data)
+		recv_packet_end(s, more, now_us);
 }
 
 void sctp_input(struct sctp *s, const struct pkt *in, size_t n, uint64_t now_us)
 {
 	reasm_release_lent(s);
+	s->out.burst = 0; /* what is acknowledged now opens it again */
 	for (size_t i = 0; i < n; i++)
-		input_packet(s, &in[i], now_us);
+		input_packet(s, &in[i], i + 1 < n, now_us);
 	if (takes_acks(s))
 		recv_batch_end(s, now_us);
 }

@@ -68,7 +68,7 @@
 #define READY_MAX          8192
 #define RUNS_MAX           256
 #define HELD_MAX           4096
-#define CONTROL_MAX        16
+#define CONTROL_MAX        48
 #define DUPLICATES_MAX     16
 #define RESET_STREAMS_MAX  256
 #define RESET_EVENTS_MAX   1024
@@ -145,6 +145,8 @@ enum out_state {
 struct out_chunk {
 	struct out_msg *msg; /* NULL: an IP packet, or a TSN that was only taken to be abandoned */
 	uint32_t tsn, offset;
+	uint32_t
+		after; /* next_tsn when it was sent last: what is acknowledged from there on left later */
 	uint16_t len, retransmits;
 	uint8_t flags, state, misses;
 	bool fast; /* fast retransmitted once already (RFC 9260 7.2.4) */
@@ -163,8 +165,9 @@ struct sender {
 	uint32_t flight;             /* payload bytes of kept chunks in flight */
 	uint32_t a_rwnd;             /* of the last SACK */
 	uint32_t counts[OUT_STATES]; /* entries by state */
-	bool fast;     /* one packet may go although the window is closed (RFC 9260 7.2.4) */
-	uint8_t burst; /* packets of new data left until the next SACK */
+	bool fast;   /* one packet may go although the window is closed (RFC 9260 7.2.4) */
+	bool filled; /* the window was full when something was sent last: it is being used (7.2.1) */
+	uint8_t burst; /* packets of new data left until the next SACK or message */
 	uint16_t *ssn; /* next of each stream, as far as used */
 	uint32_t ssn_count;
 	bool forward_due;
@@ -345,7 +348,7 @@ struct out_chunk *send_push(struct sctp *s, struct out_msg *msg, uint32_t len, u
 void send_pop(struct sctp *s);
 void send_set_state(struct sctp *s, struct out_chunk *c, enum out_state state);
 /* Something kept was just sent: T3, and a round trip to measure when it is new. */
-void send_sent(struct sctp *s, const struct out_chunk *c, uint64_t now_us);
+void send_sent(struct sctp *s, struct out_chunk *c, uint64_t now_us);
 /* T3 must run (RFC 9260 6.3.2). */
 bool send_needs_timer(const struct sctp *s);
 /* The chunk is lost: sends it again later or abandons its message. */
@@ -381,7 +384,7 @@ void cc_limits(struct sctp *s, uint32_t rto_min_us, uint32_t rto_max_us);
 void cc_rtt(struct sctp *s, uint64_t rtt_us);
 uint64_t cc_rto(const struct sctp *s);
 void cc_idle(struct sctp *s, uint64_t now_us);
-void cc_acked(struct sctp *s, uint32_t bytes, uint32_t flight_before, bool progress);
+void cc_acked(struct sctp *s, uint32_t bytes, bool progress);
 void cc_fast_retransmit(struct sctp *s);
 void cc_timeout(struct sctp *s);
 void cc_heartbeat_timeout(struct sctp *s, uint64_t now_us);
@@ -392,7 +395,8 @@ void recv_init(struct sctp *s, uint32_t peer_tsn);
 void recv_deinit(struct sctp *s);
 void recv_data(struct sctp *s, const struct chunk *c, uint64_t now_us);
 void recv_forward(struct sctp *s, const struct chunk *c, uint64_t now_us);
-/* After a batch: decides whether and when a SACK goes. */
+/* After a packet with DATA, and after a batch: decide whether and when a SACK goes. `more`: of the batch. */
+void recv_packet_end(struct sctp *s, bool more, uint64_t now_us);
 void recv_batch_end(struct sctp *s, uint64_t now_us);
 /* Bytes of the SACK that would be written, at most `room`; 0 when not even the smallest fits. */
 bool recv_write_sack(struct sctp *s, struct bytes_writer *w, uint64_t now_us);

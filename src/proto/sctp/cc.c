@@ -74,13 +74,13 @@ void cc_idle(struct sctp *s, uint64_t now_us)
  * `bytes` were newly acknowledged, `progress`: the cumulative point moved (in tunnel mode: any kept chunk was
  * acknowledged, because the cumulative point waits for IP packets that nobody repeats). RFC 9260 7.2.1, 7.2.2.
  */
-void cc_acked(struct sctp *s, uint32_t bytes, uint32_t flight_before, bool progress)
+void cc_acked(struct sctp *s, uint32_t bytes, bool progress)
 {
 	struct cc *cc = &s->cc;
 
 	if (!progress || cc->recovery || bytes == 0)
 		return;
-	bool used = flight_before >= cc->cwnd;
+	bool used = s->out.filled;
 	if (cc->cwnd <= cc->ssthresh) {
 		if (used)
 			cc->cwnd += GV_MIN(bytes, cc->mtu);

@@ -258,38 +258,67 @@ void recv_forward(struct sctp *s, const struct chunk *c, uint64_t now_us)
 	reasm_purge(s);
 }
 
-/*
- * When a SACK goes. The RFC: with every second packet or after 200 ms, at once with a gap or a duplicate (9260
- * 6.2, 6.7). Tunnel mode: with 32 packets or after 10 ms, and with a gap not more often than each millisecond,
- * because a train that lost one packet would otherwise be answered datagram by datagram.
- */
-void recv_batch_end(struct sctp *s, uint64_t now_us)
+/* The RFC: with every second packet or after 200 ms, at once with a gap or a duplicate (9260 6.2, 6.7). */
+static void plan_sack(struct sctp *s, uint64_t now_us)
 {
 	struct receiver *in = &s->in;
 
-	if (in->run_count > 0)
-		reasm_purge(s);
-	if (in->packets == 0)
-		return;
-	bool gap = in->high != in->cum;
-	if (s->state == ASSOC_SHUTDOWN_SENT)
-		in->sack_at_once = true;
-	if (s->tunnel.on) {
-		if (in->sack_at_once || in->packets >= TUNNEL_SACK_PACKETS)
-			in->sack_due = true;
-		else if (gap && now_us >= in->sack_sent_us + TUNNEL_SACK_GAP_US)
-			in->sack_due = true;
-		else if (gap)
-			assoc_timer_start(s, TIMER_SACK, in->sack_sent_us + TUNNEL_SACK_GAP_US);
-		else if (!assoc_timer_runs(s, TIMER_SACK))
-			assoc_timer_start(s, TIMER_SACK, now_us + TUNNEL_SACK_DELAY_US);
-	} else {
-		if (in->sack_at_once || gap || in->first_data || in->packets >= SACK_PACKETS)
-			in->sack_due = true;
-		else if (!assoc_timer_runs(s, TIMER_SACK))
-			assoc_timer_start(s, TIMER_SACK, now_us + SACK_DELAY_US);
-	}
+	if (in->sack_at_once || in->high != in->cum || in->first_data ||
+	    in->packets >= SACK_PACKETS || s->state == ASSOC_SHUTDOWN_SENT)
+		in->sack_due = true;
+	else if (!assoc_timer_runs(s, TIMER_SACK))
+		assoc_timer_start(s, TIMER_SACK, now_us + SACK_DELAY_US);
 	in->first_data = false;
+}
+
+/*
+ * Tunnel mode: with 32 packets or after 10 ms, and with a gap not more often than each millisecond, because a
+ * train that lost one packet would otherwise be answered datagram by datagram.
+ */
+static void plan_tunnel_sack(struct sctp *s, uint64_t now_us)
+{
+	struct receiver *in = &s->in;
+	bool gap = in->high != in->cum;
+	uint64_t gap_at = in->sack_sent_us + TUNNEL_SACK_GAP_US;
+
+	if (in->sack_at_once || in->packets >= TUNNEL_SACK_PACKETS || (gap && now_us >= gap_at))
+		in->sack_due = true;
+	else if (gap)
+		assoc_timer_start(s, TIMER_SACK, gap_at);
+	else if (!assoc_timer_runs(s, TIMER_SACK))
+		assoc_timer_start(s, TIMER_SACK, now_us + TUNNEL_SACK_DELAY_US);
+}
+
+void recv_packet_end(struct sctp *s, bool more, uint64_t now_us)
+{
+	struct receiver *in = &s->in;
+
+	in->packets++;
+	if (s->tunnel.on || s->state < ASSOC_ESTABLISHED || s->state == ASSOC_ENDED)
+		return;
+	plan_sack(s, now_us);
+	if (!in->sack_due || !more)
+		return;
+	/*
+	 * A peer's congestion window grows with the number of SACKs (RFC 9260 7.2.1), so one for a whole batch
+	 * would starve it: every second packet gets its own, which are small and equal and go as one train.
+	 */
+	struct control *c = control_new(s, s->peer.tag, s->config.max_packet_bytes);
+	if (c == NULL)
+		return;
+	struct bytes_writer w =
+		bytes_writer(c->bytes, s->config.max_packet_bytes - SCTP_HEADER_BYTES);
+	(void)recv_write_sack(s, &w, now_us); /* the smallest fits any packet */
+	c->alone = true;
+	control_commit(s, c, &w);
+}
+
+void recv_batch_end(struct sctp *s, uint64_t now_us)
+{
+	if (s->in.run_count > 0)
+		reasm_purge(s);
+	if (s->tunnel.on && s->in.packets > 0)
+		plan_tunnel_sack(s, now_us);
 }
 
 /* Blocks of what came above cum; when max is too few, the last of them still ends with high. */

@@ -11,7 +11,9 @@
  *    good as acknowledged: the cumulative point may stand still for an IP packet that nobody repeats. Should the
  *    peer take it back, that chunk is its own loss.
  *  - "Highest newly acknowledged", which counts the misses of a kept chunk, is the highest TSN of the SACK when
- *    that moved, whoever owns it: traffic behind a lost kept chunk makes it be sent again after three SACKs.
+ *    that moved, whoever owns it: traffic behind a lost kept chunk makes it be sent again after three SACKs. It
+ *    may be lost again; then traffic that left after the repetition counts in the same way, so that the tunnel
+ *    never waits for T3 while packets flow. (The RFC allows one fast retransmission, and so do we elsewhere.)
  *  - A peer lists at most 32 blocks, the last of which ends with its highest TSN. A full list leaves blocks out,
  *    so what it does not cover is not taken back.
  */
@@ -139,7 +141,8 @@ static void count_misses(struct sctp *s, const struct verdict *v, uint64_t now_u
 
 		if (!tsn_before(c->tsn, below))
 			break;
-		if (c->state != OUT_IN_FLIGHT || c->fast)
+		if (c->state != OUT_IN_FLIGHT || (c->fast && !s->tunnel.on) ||
+		    tsn_before(below, c->after))
 			continue;
 		if (++c->misses < MISSES_FAST)
 			continue;
@@ -161,20 +164,20 @@ static void process(struct sctp *s, const struct chunk_sack *sack, bool whole, u
 {
 	struct sender *o = &s->out;
 	struct verdict v = {.whole = whole, .last = sack->cum};
-	uint32_t flight_before = o->flight;
+
 	uint32_t high_before = o->high_ack;
 
 	take_cum(s, sack->cum, &v, now_us);
 	take_gaps(s, sack, &v, now_us);
 	o->a_rwnd = sack->a_rwnd;
-	o->burst = MAX_BURST;
+	o->burst = (uint8_t)GV_MIN(o->burst + MAX_BURST, UINT8_MAX);
 	s->cc.errors = 0;
 	if (v.kept)
 		s->cc.backoff = 0;
 	if (s->cc.recovery && !tsn_before(o->cum_ack, s->cc.recovery_tsn))
 		s->cc.recovery = false;
 	bool forward = s->tunnel.on ? v.kept : v.progress;
-	cc_acked(s, v.acked_bytes, flight_before, forward);
+	cc_acked(s, v.acked_bytes, forward);
 	count_misses(s, &v, now_us);
 	rtx_timer(s, forward, now_us);
 	if (s->tunnel.on)

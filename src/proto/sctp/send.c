@@ -193,10 +193,13 @@ bool send_needs_timer(const struct sctp *s)
 	return n[OUT_IN_FLIGHT] > 0 || n[OUT_LOST] > 0 || (!s->tunnel.on && n[OUT_ACKED] > 0);
 }
 
-void send_sent(struct sctp *s, const struct out_chunk *c, uint64_t now_us)
+void send_sent(struct sctp *s, struct out_chunk *c, uint64_t now_us)
 {
 	s->out.last_sent_us = now_us;
+	s->out.filled = s->out.flight >= s->cc.cwnd;
 	s->counters.data_out++;
+	c->after = s->out.next_tsn;
+	c->misses = 0;
 	if (!assoc_timer_runs(s, TIMER_RTX))
 		assoc_timer_start(s, TIMER_RTX, now_us + cc_rto(s));
 	if (c->retransmits > 0) {
@@ -534,8 +537,6 @@ bool send_data(struct sctp *s, struct bytes_writer *w, uint64_t now_us)
 		if (s->out.counts[OUT_LOST] > 0)
 			return wrote;
 	}
-	if (s->out.flight == 0)
-		s->out.burst = MAX_BURST;
 	bool fresh = false;
 	while (s->out.first != NULL && s->out.burst > 0) {
 		if (expire_first(s, now_us))
@@ -586,6 +587,7 @@ int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *dat
 	else
 		s->out.first = m;
 	s->out.last = m;
+	s->out.burst = GV_MAX(s->out.burst, (uint8_t)MAX_BURST);
 	s->out.bytes += m->len;
 	s->out.messages++;
 	return SCTP_OK;
