@@ -606,17 +606,16 @@ static int run_seed(uint64_t seed, struct totals *t)
 		return 1;
 	world_init(w, seed);
 
-	enum kind a = (enum kind)rng_below(&w->rng, KIND_COUNT);
-	enum kind b = (enum kind)rng_below(&w->rng, KIND_COUNT);
+	uint32_t a = rng_below(&w->rng, KIND_COUNT), b = rng_below(&w->rng, KIND_COUNT);
 	bool one_lan = a > KIND_OPENFW && rng_below(&w->rng, 8) == 0;
 	place_side(w, 0, a, 0);
 	place_side(w, 1, one_lan ? a : b, one_lan ? w->sides[0].realm : 0);
 
 	enum ice_mode mode = rng_below(&w->rng, 4) == 0 ? ICE_MODE_STANDARD : ICE_MODE_GOVPN;
-	enum ice_role role = (enum ice_role)rng_below(&w->rng, 2);
+	bool controls = rng_below(&w->rng, 2) == 1;
 	bool conflict = rng_below(&w->rng, 4) == 0;
-	make_agent(w, 0, role, mode);
-	make_agent(w, 1, conflict ? role : (enum ice_role)(1 - role), mode);
+	make_agent(w, 0, controls ? ICE_ROLE_CONTROLLING : ICE_ROLE_CONTROLLED, mode);
+	make_agent(w, 1, controls == conflict ? ICE_ROLE_CONTROLLING : ICE_ROLE_CONTROLLED, mode);
 	start_side(w, 0);
 	run_until(w, w->now_us + rng_below(&w->rng, 400 * MS));
 	start_side(w, 1);
