@@ -13,7 +13,7 @@ SIZES = (0, 1, 8, 100, 1000, 1351, 1352, 1353, 1400, 4000, 20000, 65507)
 
 
 def sent(computer, address):
-    return computer.peers()[address]["tx_packets"]
+    return computer.peers()[address]["tx_packets"] or 0
 
 
 def scenario(lab):

@@ -45,7 +45,9 @@ def spoof(computer, source, target):
 
 
 def dropped(computer, address):
-    return sum(computer.peers()[address]["dropped"].values())
+    """All packets that this computer dropped: told to the peer, and told to nobody."""
+    told = computer.peers()[address]["dropped"], computer.network()["dropped"]
+    return sum(n or 0 for counters in told for n in counters.values())
 
 
 def scenario(lab):
@@ -55,7 +57,7 @@ def scenario(lab):
     receiver = udp(b, addresses[b], 5000)
     receiver.settimeout(0.5)
     before = dropped(b, addresses[a]) + dropped(a, addresses[b])
-    for source in (addresses[c], addresses[b], "127.0.0.1", "203.0.113.10", "0.0.0.0", "224.0.0.1"):
+    for source in (addresses[c], addresses[b], "127.0.0.1", "203.0.113.10", "224.0.0.1"):
         spoof(a, source, addresses[b])
     try:
         got = receiver.recvfrom(100)
