@@ -215,13 +215,14 @@ static void settle(struct op *op, const struct msg_network *m)
 	}
 	int r = supervisor_save(s);
 	if (r < 0) {
+		/* Acknowledged is only what survives a restart. */
 		op_fail(op, EXIT_CODE_FAILED, "the state cannot be written: %s", strerror(-r));
 		network_forget(n);
 		return;
 	}
 	op->net = n;
-	if (n->phase == NETWORK_UP)
-		network_server_up(n); /* connects again under the new admission */
+	if (j->invite != NULL)
+		network_joined(n, m);
 	else
 		network_start(n);
 	op_wait_up(op, n);

@@ -60,8 +60,7 @@ static void carry_signal(struct network *n, const struct mesh_event *e)
 	else
 		m.sdp = *e->sdp;
 	int r = server_send(n->server, &m);
-	if (r < 0)
-		log_debug("%s was not sent: %s", msg_type_name(m.type), strerror(-r));
+	log_debug("%s %s", msg_type_name(m.type), r < 0 ? strerror(-r) : "sent");
 }
 
 static void take_document(struct network *n, const uint8_t *bytes, size_t len)
@@ -534,8 +533,7 @@ void network_notice(struct network *n, const struct msg *m)
 			break;
 		}
 	}
-	if (r != MESH_OK)
-		log_debug("%s refused", msg_type_name(m->type));
+	log_debug("%s %s", msg_type_name(m->type), r == MESH_OK ? "taken" : "refused");
 	network_pump(n);
 }
 
@@ -591,24 +589,36 @@ void network_free(struct network *n)
 	mem_free(n);
 }
 
-void network_start(struct network *n)
+/* False: not now, or the server cannot be had. */
+static bool begin(struct network *n)
 {
-	if (n->phase == NETWORK_CLOSING) {
+	if (n->phase == NETWORK_CLOSING)
 		n->restart = true;
-		return;
-	}
-	if (n->phase == NETWORK_UP || n->remove)
-		return;
+	if (n->phase == NETWORK_CLOSING || n->remove)
+		return false;
 	if (n->server == NULL)
 		n->server = server_get(n->sup, &n->st->server);
 	if (n->server == NULL) {
 		network_set_problem(n, EXIT_CODE_FAILED, "too many servers at a time");
-		return;
+		return false;
 	}
-	n->phase = NETWORK_WAITING;
+	if (n->phase == NETWORK_DOWN)
+		n->phase = NETWORK_WAITING;
 	n->problem = (struct diag){0};
 	n->blocked = false;
-	ask(n);
+	return true;
+}
+
+void network_start(struct network *n)
+{
+	if (n->phase != NETWORK_UP && begin(n))
+		ask(n);
+}
+
+void network_joined(struct network *n, const struct msg_network *m)
+{
+	if (begin(n))
+		on_connected(n, m);
 }
 
 void network_stop(struct network *n)

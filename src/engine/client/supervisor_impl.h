@@ -108,6 +108,8 @@ int network_new(struct network **out, struct supervisor *s, struct state_network
 void network_free(struct network *n);
 /* To be connected, or not, from now on. */
 void network_start(struct network *n) gv_nonnull(1);
+/* As network_start(), by the answer to JoinNetwork, which connects already: offers may follow it at once. */
+void network_joined(struct network *n, const struct msg_network *m) gv_nonnull(1, 2);
 void network_stop(struct network *n) gv_nonnull(1);
 /* Stops it and takes it out of the state. */
 void network_forget(struct network *n) gv_nonnull(1);
