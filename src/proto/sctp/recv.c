@@ -120,8 +120,11 @@ static void mark(struct sctp *s, uint32_t tsn)
 	map_set(s, tsn);
 	if (tsn_before(in->high, tsn))
 		in->high = tsn;
-	if (tsn == in->cum + 1)
+	if (tsn == in->cum + 1) {
 		advance(s);
+		/* A hole was filled: the sender waits for that news. Tunnel senders do not. */
+		in->sack_at_once |= !s->tunnel.on;
+	}
 }
 
 static void duplicate(struct sctp *s, uint32_t tsn)

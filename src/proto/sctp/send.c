@@ -587,7 +587,8 @@ int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *dat
 	else
 		s->out.first = m;
 	s->out.last = m;
-	s->out.burst = GV_MAX(s->out.burst, (uint8_t)MAX_BURST);
+	if (s->out.burst < MAX_BURST)
+		s->out.burst = MAX_BURST;
 	s->out.bytes += m->len;
 	s->out.messages++;
 	return SCTP_OK;
