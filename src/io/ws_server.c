@@ -31,6 +31,7 @@ LOG_MODULE("ws_server");
 #define ACCEPT_MAX      64 /* in one round of the loop */
 #define CHUNK_SIZE      16384
 #define CLOSE_TIMEOUT_S 5
+#define CLOSE_ROUNDS    16
 #define HEADERS_SIZE    1024
 #define HTTP_IDLE_S     5
 #define FORWARDED_SIZE  256
@@ -546,6 +547,7 @@ static int make_context(struct ws_server *s)
 		.uid = (uid_t)-1,
 		.pt_serv_buf_size = CHUNK_SIZE,
 		.timeout_secs = s->config.timeout_s,
+		.pcontext = &s->context,
 	};
 
 	lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
@@ -706,7 +708,13 @@ void ws_server_close(struct ws_server *s)
 		lws_set_opaque_user_data(c->wsi, NULL);
 		conn_free(c);
 	}
-	/* The sockets and handles of lws end with the next rounds of the loop. */
+	/* The sockets and handles of lws end with the next rounds of the loop; then s->context becomes NULL. */
+	if (s->context != NULL)
+		lws_context_destroy(s->context);
+	for (unsigned i = 0; i < CLOSE_ROUNDS && s->context != NULL; i++) {
+		if (loop_run_once(s->loop) < 0)
+			break;
+	}
 	if (s->context != NULL)
 		lws_context_destroy(s->context);
 	mem_free(s);

@@ -100,8 +100,8 @@ void ws_server_stop_listening(struct ws_server *s) gv_nonnull(1);
 size_t ws_server_conns(const struct ws_server *s) gv_nonnull(1);
 
 /*
- * Closes everything, with `closed` for each open connection, and frees. The loop must turn afterwards until it is
- * empty (loop_free() does). NULL is allowed.
+ * Closes everything, with `closed` for each open connection, and frees; turns the loop a few times. Not from inside a
+ * callback. NULL is allowed.
  */
 void ws_server_close(struct ws_server *s);
 
