@@ -269,6 +269,7 @@ void ctlchan_input(struct link *l, const uint8_t *data, size_t len, uint64_t now
 	struct ctl_msg msg, pong = {.type = CTL_PONG};
 
 	int r = ctl_parse(&msg, data, len);
+	log_debug("link %u: ctl message of %zu bytes, result %d", l->handle, len, r);
 	if (r == CTL_UNKNOWN)
 		return;
 	if (r != CTL_OK) {

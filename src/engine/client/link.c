@@ -489,6 +489,7 @@ void link_dataplane_event(struct link *l, const struct dataplane_event *e, uint6
 {
 	if (l->state == LINK_DEAD)
 		return;
+	log_debug("link %u: data plane event %d, %zu bytes", l->handle, (int)e->type, e->len);
 	switch (e->type) {
 	case DATAPLANE_EVENT_HANDSHAKE:
 		if (l->dtls != NULL && dtls_input(l->dtls, e->data, e->len, now_us) < 0)

@@ -675,9 +675,11 @@ void mesh_in_band(struct peer *p, const uint8_t *text, size_t len, uint64_t now_
 
 static void stun_in(struct mesh *m, const struct dataplane_event *e, uint64_t now_us)
 {
+	/* The kernel tells the address; all sockets of a family have one port. */
+	struct netaddr local = with_port(m, &e->local);
 	struct peer *p, *tmp;
 
-	if (gather_input(m->gather, &e->local, &e->remote, e->data, e->len, now_us) == ICE_OK) {
+	if (gather_input(m->gather, &local, &e->remote, e->data, e->len, now_us) == ICE_OK) {
 		pump_gather(m, now_us);
 		return;
 	}
@@ -687,8 +689,8 @@ static void stun_in(struct mesh *m, const struct dataplane_event *e, uint64_t no
 
 		for (size_t i = 0; i < GV_ARRAY_SIZE(links); i++) {
 			if (links[i] != NULL && (e->link == 0 || links[i]->handle == e->link) &&
-			    ice_input(links[i]->ice, &e->local, &e->remote, e->data, e->len,
-			              now_us) == ICE_OK) {
+			    ice_input(links[i]->ice, &local, &e->remote, e->data, e->len, now_us) ==
+			            ICE_OK) {
 				link_pump(links[i], now_us);
 				return;
 			}

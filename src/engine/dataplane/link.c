@@ -302,6 +302,14 @@ static void channel_event(struct shard *s, struct link *l, const struct dcep_eve
 	}
 }
 
+static void channel_events(struct shard *s, struct link *l)
+{
+	struct dcep_event e;
+
+	while (!l->down && dcep_event(l->keys.dcep, &e) == 1)
+		channel_event(s, l, &e);
+}
+
 static void association_event(struct shard *s, struct link *l, const struct sctp_event *e)
 {
 	switch (e->type) {
@@ -375,12 +383,10 @@ static void send_ctl_waiting(struct shard *s, struct link *l)
 static void work(struct shard *s, struct link *l)
 {
 	struct sctp_event se;
-	struct dcep_event de;
 
 	while (!l->down && sctp_event(l->keys.sctp, &se) == 1)
 		association_event(s, l, &se);
-	while (!l->down && dcep_event(l->keys.dcep, &de) == 1)
-		channel_event(s, l, &de);
+	channel_events(s, l);
 	if (l->down)
 		return;
 	if (send_channel_output(s, l))
@@ -529,7 +535,9 @@ static void receive(struct shard *s, struct link *l, const struct sctp_msg *m, b
 	int r = dcep_input(l->keys.dcep, m, &data);
 	if (r == DCEP_INPUT_DROPPED || r < 0)
 		drop(l->peer->stats, DATAPLANE_DROP_RX_SCTP, 1);
-	if (r != DCEP_INPUT_DATA || data.stream != l->ctl_stream)
+	/* An ACK and the first message may come together: control hears of the open channel first. */
+	channel_events(s, l);
+	if (r != DCEP_INPUT_DATA || data.stream != l->ctl_stream || l->down)
 		return;
 	/* The channel is reliable: when control is too far behind to take a message, the link has to end. */
 	if (link_event(s, l, EVENT_LANE_CTL, DATAPLANE_EVENT_CTL, data.data, data.len) < 0)
