@@ -102,6 +102,13 @@ class Result:
         return f"govpn {' '.join(self.args)}: exit code {self.code}: {self.out.strip()} {self.err.strip()}"
 
 
+def without_zeros(value):
+    """A status object without the counters that are 0, for reading."""
+    if isinstance(value, dict):
+        return {k: without_zeros(v) for k, v in value.items() if v != 0 or isinstance(v, bool)}
+    return [without_zeros(v) for v in value] if isinstance(value, list) else value
+
+
 class Computer:
     """govpnd in a node, with a state folder and a socket of its own, and govpn to talk to it."""
 
@@ -214,7 +221,8 @@ class Computer:
             return f"--- {self.name}: no socket"
         try:
             result = self.run("status", timeout_s=3)
-            return f"--- govpn status of {self.name}\n{result.out.strip() or result}"
+            lines = [json.dumps(without_zeros(n)) for n in result.json()["networks"]] if result.code == OK else [str(result)]
+            return "\n".join([f"--- govpn status of {self.name}", *lines])
         except subprocess.TimeoutExpired:
             return f"--- {self.name}: govpn status hangs"
 
