@@ -107,8 +107,10 @@ static bool write_packet(struct sctp *s, struct bytes_writer *w, bool *checksum,
 			(void)recv_write_sack(s, w, now_us); /* else it stays due */
 		if (s->out.forward_due)
 			(void)send_forward(s, w, now_us); /* else it stays due */
-		if (may_send_data(s))
-			(void)send_data(s, w, now_us); /* what does not fit waits */
+		bool data = may_send_data(s) && send_data(s, w, now_us);
+		/* Looking for data may have given up some whose time was over; control never follows DATA. */
+		if (!data && s->out.forward_due)
+			(void)send_forward(s, w, now_us);
 	}
 	return w->used > SCTP_HEADER_BYTES;
 }

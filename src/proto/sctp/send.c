@@ -178,6 +178,9 @@ bool send_window_open(const struct sctp *s, uint32_t len)
 
 	if (flight == 0)
 		return true;
+	/* After a timeout one packet goes, and no more until it is acknowledged (6.3.3 E3). */
+	if (s->cc.cwnd <= s->cc.mtu && flight + len > s->cc.cwnd)
+		return false;
 	return flight < s->cc.cwnd && s->out.a_rwnd > flight && len <= s->out.a_rwnd - flight;
 }
 

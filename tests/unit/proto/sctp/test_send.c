@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hand.h"
+
+#include <string.h>
+
+static struct hand h;
+static uint32_t first; /* TSN of our first DATA */
+
+static void setup(void)
+{
+	hand_init(&h, false);
+	first = h.s->out.next_tsn;
+}
+
+/* n reliable messages of 1,000 bytes, as far as the window allows sent. */
+static void send_messages(unsigned n)
+{
+	static uint8_t data[1000];
+	struct sctp_send_options o = {.stream = 1, .ppid = 53};
+
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(sctp_send(h.s, &o, data, sizeof(data), h.now_us), 0);
+	hand_listen(&h);
+}
+
+/* Which TSNs were said, from the first of them on. */
+static bool said_tsn(uint32_t tsn)
+{
+	for (size_t i = 0; i < hand_count(&h, CHUNK_DATA); i++)
+		if (be32_load(hand_said(&h, CHUNK_DATA, i)->body) == tsn)
+			return true;
+	return false;
+}
+
+static void widen(unsigned packets)
+{
+	h.s->cc.cwnd = packets * h.s->cc.mtu;
+	h.s->out.burst = (uint8_t)packets;
+}
+
+static void send_initial_window_is_the_rfcs(void **state)
+{
+	(void)state;
+	setup();
+	assert_int_equal(h.s->cc.cwnd, 4404);
+	send_messages(10);
+	/* Nothing starts once 4,404 bytes are in flight; the last may go over. */
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 4);
+	assert_int_equal(h.s->out.flight, 4000);
+	hand_deinit(&h);
+}
+
+static void send_slow_start_then_avoidance_grows_window(void **state)
+{
+	(void)state;
+	setup();
+	send_messages(100);
+	uint32_t before = h.s->cc.cwnd;
+	/* RFC 9260 7.2.1: by one packet a SACK while the window is used. */
+	assert_true(h.s->out.flight < before);
+	h.s->out.filled = true;
+	hand_give_sack(&h, first + 1, NULL, 0);
+	assert_int_equal(h.s->cc.cwnd, before + h.s->cc.mtu);
+	/* Not when nothing new is acknowledged. */
+	h.s->out.filled = true;
+	hand_give_sack(&h, first + 1, NULL, 0);
+	assert_int_equal(h.s->cc.cwnd, before + h.s->cc.mtu);
+	/* 7.2.2: above ssthresh by one packet for a window of bytes. */
+	h.s->cc.ssthresh = 1000;
+	before = h.s->cc.cwnd;
+	hand_listen(&h);
+	h.s->out.filled = true;
+	hand_give_sack(&h, first + 3, NULL, 0);
+	assert_int_equal(h.s->cc.cwnd, before);
+	assert_int_equal(h.s->cc.partial, 2000);
+	hand_deinit(&h);
+}
+
+/*
+ * RFC 9260 6.2.1 and 7.2.4. Five chunks are in flight; each row is one SACK and what it must do. Offsets are
+ * from cum, cum is relative to the TSN before the first.
+ */
+static void sack_table_means_what_rfc_says(void **state)
+{
+	static const struct {
+		const char *name;
+		int32_t cum;
+		uint16_t gaps[6];
+		uint8_t count;
+		uint8_t in_flight, acked; /* afterwards */
+		uint8_t bad;
+	} rows[] = {
+		{"nothing new", 0, {0}, 0, 5, 0, 0},
+		{"first", 1, {0}, 0, 4, 0, 0},
+		{"all", 5, {0}, 0, 0, 0, 0},
+		{"never sent", 6, {0}, 0, 5, 0, 1},
+		{"far ahead", 0x7fffffff, {0}, 0, 5, 0, 1},
+		{"old", -1, {0}, 0, 5, 0, 0},
+		{"gap", 1, {2, 3}, 1, 2, 2, 0},
+		{"two gaps", 0, {2, 2, 4, 5}, 2, 2, 3, 0},
+		{"gap beyond what was sent", 0, {2, 6}, 1, 5, 0, 1},
+		{"good gap, then one beyond", 0, {2, 2, 4, 9}, 2, 4, 1, 1},
+		{"inverted", 0, {4, 2}, 1, 5, 0, 1},
+		{"overlapping", 0, {2, 4, 3, 5}, 2, 2, 3, 1},
+		{"descending", 0, {4, 5, 2, 2}, 2, 3, 2, 1},
+		{"zero", 0, {0, 0}, 1, 5, 0, 1},
+		{"whole window", 0, {1, 65535}, 1, 5, 0, 1},
+		{"twice the same", 0, {2, 3, 2, 3}, 2, 3, 2, 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < GV_ARRAY_SIZE(rows); i++) {
+		setup();
+		widen(10);
+		send_messages(5);
+		uint64_t bad = sctp_counters(h.s)->bad_chunk;
+		hand_give_sack(&h, first - 1 + (uint32_t)rows[i].cum, rows[i].gaps, rows[i].count);
+		if (h.s->out.counts[OUT_IN_FLIGHT] != rows[i].in_flight ||
+		    h.s->out.counts[OUT_ACKED] != rows[i].acked ||
+		    sctp_counters(h.s)->bad_chunk - bad != rows[i].bad ||
+		    h.s->out.flight != rows[i].in_flight * 1000u)
+			fail_msg("%s", rows[i].name);
+		hand_deinit(&h);
+	}
+}
+
+static void sack_three_misses_send_again_once(void **state)
+{
+	static const uint16_t gaps[][2] = {{2, 2}, {2, 3}, {2, 4}, {2, 5}, {2, 6}, {2, 7}};
+
+	(void)state;
+	setup();
+	widen(20);
+	send_messages(8);
+	uint32_t before = h.s->cc.cwnd;
+	hand_give_sack(&h, first - 1, gaps[0], 1);
+	hand_give_sack(&h, first - 1, gaps[1], 1);
+	hand_give_sack(&h, first - 1, gaps[1], 1); /* nothing newly acknowledged: no miss */
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
+	hand_give_sack(&h, first - 1, gaps[2], 1);
+	hand_listen(&h);
+	assert_true(said_tsn(first));
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 1);
+	assert_int_equal(sctp_counters(h.s)->retransmitted, 1);
+	assert_int_equal(h.s->cc.cwnd, GV_MAX(before / 2, 4 * h.s->cc.mtu));
+	/* 7.2.4: not fast a second time. */
+	for (int i = 3; i < 6; i++)
+		hand_give_sack(&h, first - 1, gaps[i], 1);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
+	hand_deinit(&h);
+}
+
+static void sack_that_takes_back_makes_outstanding_again(void **state)
+{
+	static const uint16_t gap[] = {2, 4};
+
+	(void)state;
+	setup();
+	widen(20);
+	send_messages(5);
+	hand_give_sack(&h, first - 1, gap, 1);
+	assert_int_equal(h.s->out.counts[OUT_ACKED], 3);
+	hand_give_sack(&h, first - 1, NULL, 0);
+	assert_int_equal(h.s->out.counts[OUT_ACKED], 0);
+	assert_int_equal(h.s->out.flight, 5000);
+	/* All in gaps, and nothing moves: T3 finds out. */
+	hand_give_sack(&h, first, NULL, 0);
+	hand_sleep(&h, 2000000);
+	hand_listen(&h);
+	assert_true(said_tsn(first + 1));
+	hand_deinit(&h);
+}
+
+static void timeout_sends_first_again_with_one_packet(void **state)
+{
+	(void)state;
+	setup();
+	widen(20);
+	send_messages(5);
+	hand_sleep(&h, RTO_INITIAL_US);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 1);
+	assert_true(said_tsn(first));
+	assert_int_equal(h.s->cc.cwnd, h.s->cc.mtu);
+	/* 6.3.3 E2: doubled. */
+	hand_sleep(&h, 2 * RTO_INITIAL_US - 1);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
+	hand_sleep(&h, 1);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 1);
+	hand_deinit(&h);
+}
+
+static void timeouts_without_end_end_the_association(void **state)
+{
+	struct sctp_event e;
+
+	(void)state;
+	setup();
+	send_messages(1);
+	for (int i = 0; i < 40 && sctp_is_up(h.s); i++) {
+		hand_sleep(&h, RTO_MAX_US);
+		hand_listen(&h);
+	}
+	assert_int_equal(sctp_event(h.s, &e), 1);
+	assert_int_equal(e.type, SCTP_EVENT_DOWN);
+	assert_int_equal(e.reason, SCTP_DOWN_TIMEOUT);
+	hand_deinit(&h);
+}
+
+/* RFC 9260 6.3.1 */
+static void rto_follows_round_trips(void **state)
+{
+	(void)state;
+	setup();
+	send_messages(1);
+	h.now_us += 100000;
+	hand_give_sack(&h, first, NULL, 0);
+	assert_int_equal(sctp_srtt_us(h.s), 100000);
+	assert_int_equal(h.s->cc.rttvar_us, 50000);
+	assert_int_equal(cc_rto(h.s), RTO_MIN_US);
+	sctp_tunnel_start(h.s, 2, h.now_us);
+	assert_int_equal(cc_rto(h.s), 300000);
+	send_messages(1);
+	h.now_us += 20000;
+	hand_give_sack(&h, first + 1, NULL, 0);
+	assert_int_equal(sctp_srtt_us(h.s), 90000);
+	hand_deinit(&h);
+}
+
+/* Karn: a chunk that was sent twice measures nothing. */
+static void rto_ignores_repeated_chunks(void **state)
+{
+	(void)state;
+	setup();
+	send_messages(1);
+	hand_sleep(&h, RTO_INITIAL_US);
+	hand_listen(&h);
+	h.now_us += 1000;
+	hand_give_sack(&h, first, NULL, 0);
+	assert_int_equal(sctp_srtt_us(h.s), 0);
+	hand_deinit(&h);
+}
+
+/* RFC 9260 6.1 A: one chunk probes a closed window; the end does not come while it is answered. */
+static void window_of_zero_is_probed(void **state)
+{
+	(void)state;
+	setup();
+	widen(20);
+	send_messages(3);
+	hand_begin(&h);
+	hand_sack(&h, first + 2, 0, NULL, 0);
+	hand_give(&h);
+	send_messages(3);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 1);
+	for (int i = 0; i < 30; i++) {
+		hand_sleep(&h, RTO_MAX_US);
+		hand_listen(&h);
+		hand_begin(&h);
+		hand_sack(&h, first + 2, 0, NULL, 0);
+		hand_give(&h);
+	}
+	assert_true(sctp_is_up(h.s));
+	hand_give_sack(&h, first + 3, NULL, 0);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 1);
+	assert_true(said_tsn(first + 4));
+	hand_deinit(&h);
+}
+
+static void send_bad_arguments_are_told(void **state)
+{
+	static uint8_t big[SCTP_MESSAGE_BYTES_MAX + 1];
+	struct sctp_send_options o = {.stream = 1, .ppid = 53};
+
+	(void)state;
+	setup();
+	assert_int_equal(sctp_send(h.s, &o, big, sizeof(big), h.now_us), SCTP_TOO_LARGE);
+	assert_true(sctp_send(h.s, &o, big, 0, h.now_us) < 0);
+	o.stream = 1023;
+	assert_int_equal(sctp_send(h.s, &o, big, 1, h.now_us), 0);
+	o.stream = 1024; /* the hand takes 1,024 streams */
+	assert_int_equal(sctp_send(h.s, &o, big, 1, h.now_us), SCTP_BAD_STREAM);
+	sctp_abort(h.s, h.now_us);
+	assert_int_equal(sctp_send(h.s, &o, big, 1, h.now_us), SCTP_NOT_UP);
+	hand_deinit(&h);
+}
+
+static void send_full_buffer_tells_and_writable_follows(void **state)
+{
+	static uint8_t data[60000];
+	struct sctp_net *net = sctp_net_new(1, NULL, NULL);
+	struct sctp_send_options o = {.stream = 1, .ppid = 53};
+	unsigned n = 0;
+	int r;
+
+	(void)state;
+	assert_true(sctp_net_connect(net));
+	while ((r = sctp_send(net->end[0], &o, data, sizeof(data), net->now_us)) == 0)
+		n++;
+	assert_int_equal(r, SCTP_FULL);
+	assert_int_equal(n, SEND_BYTES / sizeof(data));
+	sctp_net_run(net, net->now_us + 30000000);
+	assert_int_equal(net->messages[1], n);
+	assert_int_equal(net->writables[0], 1);
+	assert_int_equal(net->end[0]->out.bytes, 0);
+	sctp_net_free(net);
+}
+
+/* RFC 3758: retransmissions are counted, then FORWARD-TSN. */
+static void partial_retransmits_gives_up_after_limit(void **state)
+{
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 2};
+	struct chunk_forward f;
+	uint16_t stream, ssn;
+	unsigned sent = 0;
+
+	(void)state;
+	setup();
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	for (int i = 0; i < 10; i++) {
+		hand_listen(&h);
+		sent += hand_count(&h, CHUNK_DATA) > 0;
+		if (hand_count(&h, CHUNK_FORWARD_TSN) > 0)
+			break;
+		hand_sleep(&h, RTO_INITIAL_US << i);
+	}
+	assert_int_equal(sent, 3);
+	assert_int_equal(sctp_counters(h.s)->gave_up, 1);
+	assert_int_equal(chunk_forward_read(hand_said(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_int_equal(f.cum, first);
+	assert_int_equal(f.pairs, 1);
+	chunk_forward_pair(&f, 0, &stream, &ssn);
+	assert_int_equal(stream, 7);
+	assert_int_equal(ssn, 0);
+	/* Repeated until it is acknowledged. */
+	hand_sleep(&h, 20 * RTO_INITIAL_US);
+	hand_listen(&h);
+	assert_true(hand_count(&h, CHUNK_FORWARD_TSN) > 0);
+	hand_give_sack(&h, first, NULL, 0);
+	hand_sleep(&h, 20 * RTO_INITIAL_US);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_FORWARD_TSN), 0);
+	assert_true(send_is_empty(h.s));
+	hand_deinit(&h);
+}
+
+/* A message half sent when its time is over: the peer must learn that the rest never comes. */
+static void partial_lifetime_of_half_message_takes_a_tsn(void **state)
+{
+	static uint8_t big[20000];
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_LIFETIME, .limit = 100};
+	struct chunk_forward f;
+
+	(void)state;
+	setup();
+	assert_int_equal(sctp_send(h.s, &o, big, sizeof(big), h.now_us), 0);
+	hand_listen(&h);
+	uint32_t sent = (uint32_t)hand_count(&h, CHUNK_DATA);
+	assert_in_range(sent, 2, 4);
+	hand_sleep(&h, 150000);
+	/* Everything that was sent arrived. */
+	hand_give_sack(&h, first + sent - 1, NULL, 0);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
+	assert_non_null(hand_said(&h, CHUNK_FORWARD_TSN, 0));
+	assert_int_equal(chunk_forward_read(hand_said(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_int_equal(f.cum, first + sent);
+	assert_int_equal(f.pairs, 1);
+	assert_null(h.s->out.first);
+	hand_deinit(&h);
+}
+
+static void partial_lifetime_unsent_takes_none(void **state)
+{
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_LIFETIME, .limit = 100};
+
+	(void)state;
+	setup();
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	h.now_us += 100000;
+	hand_listen(&h);
+	assert_int_equal(h.said_count, 0);
+	assert_int_equal(h.s->out.next_tsn, first);
+	assert_int_equal(sctp_counters(h.s)->gave_up, 1);
+	hand_deinit(&h);
+}
+
+/* An abandoned message between two halves of a healthy one must not take that with it. */
+static void partial_forward_stops_at_last_abandoned(void **state)
+{
+	static uint8_t big[2000];
+	struct sctp_send_options once = {.stream = 7,
+	                                 .ppid = 53,
+	                                 .unordered = true,
+	                                 .reliability = SCTP_MAX_RETRANSMITS,
+	                                 .limit = 0};
+	struct sctp_send_options keep = {.stream = 1, .ppid = 53};
+	static const uint16_t gap[] = {2, 2};
+	struct chunk_forward f;
+
+	(void)state;
+	setup();
+	widen(10);
+	assert_int_equal(sctp_send(h.s, &once, "x", 1, h.now_us), 0);
+	assert_int_equal(sctp_send(h.s, &keep, big, sizeof(big), h.now_us), 0);
+	hand_listen(&h);
+	hand_give_sack(&h, first - 1, gap, 1); /* the first half of the large one came */
+	hand_sleep(&h, RTO_INITIAL_US);
+	hand_listen(&h);
+	assert_int_equal(chunk_forward_read(hand_said(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_int_equal(f.cum, first);
+	assert_true(said_tsn(first + 2));
+	hand_deinit(&h);
+}
+
+/* FORWARD-TSN names each stream once, with its highest number. */
+static void partial_forward_names_each_stream_once(void **state)
+{
+	struct sctp_send_options o = {.ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+	struct chunk_forward f;
+	uint16_t stream, ssn;
+
+	(void)state;
+	setup();
+	widen(10);
+	for (uint16_t i = 0; i < 30; i++) {
+		o.stream = i % 3;
+		assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	}
+	hand_listen(&h);
+	hand_sleep(&h, RTO_INITIAL_US);
+	hand_listen(&h);
+	assert_int_equal(chunk_forward_read(hand_said(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_int_equal(f.cum, first + 29);
+	assert_int_equal(f.pairs, 3);
+	for (size_t i = 0; i < 3; i++) {
+		chunk_forward_pair(&f, i, &stream, &ssn);
+		assert_int_equal(stream, i);
+		assert_int_equal(ssn, 9);
+	}
+	hand_deinit(&h);
+}
+
+/* SACKs that say anything at all must leave the counts and the flight in agreement. */
+static void sack_random_lies_keep_the_books_straight(void **state)
+{
+	struct rng rng = rng_seeded(7);
+
+	(void)state;
+	for (int tunnel = 0; tunnel < 2; tunnel++) {
+		setup();
+		if (tunnel)
+			sctp_tunnel_start(h.s, 2, h.now_us);
+		for (int i = 0; i < 3000 && sctp_is_up(h.s); i++) {
+			uint16_t gaps[16];
+			uint32_t flight = 0;
+
+			for (size_t k = 0; k < 16; k++)
+				gaps[k] = (uint16_t)rng_below(&rng,
+				                              rng_below(&rng, 8) == 0 ? 65536 : 12);
+			if (h.s->out.messages < 50)
+				send_messages(rng_below(&rng, 4));
+			hand_begin(&h);
+			hand_sack(&h, h.s->out.cum_ack + rng_below(&rng, 5) - 1,
+			          rng_below(&rng, 20000), gaps, rng_below(&rng, 9));
+			hand_give(&h);
+			hand_sleep(&h, rng_below(&rng, 300000));
+			hand_listen(&h);
+			for (uint32_t k = 0; k < h.s->out.ring_count; k++) {
+				const struct out_chunk *c = send_at(h.s, k);
+
+				flight += c->state == OUT_IN_FLIGHT ? c->len : 0;
+				assert_true(k == 0 || tsn_before(send_at(h.s, k - 1)->tsn, c->tsn));
+			}
+			assert_int_equal(flight, h.s->out.flight);
+			assert_int_equal(h.s->out.ring_count,
+			                 h.s->out.counts[0] + h.s->out.counts[1] +
+			                         h.s->out.counts[2] + h.s->out.counts[3]);
+		}
+		hand_deinit(&h);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(send_initial_window_is_the_rfcs),
+		cmocka_unit_test(send_slow_start_then_avoidance_grows_window),
+		cmocka_unit_test(sack_table_means_what_rfc_says),
+		cmocka_unit_test(sack_three_misses_send_again_once),
+		cmocka_unit_test(sack_that_takes_back_makes_outstanding_again),
+		cmocka_unit_test(timeout_sends_first_again_with_one_packet),
+		cmocka_unit_test(timeouts_without_end_end_the_association),
+		cmocka_unit_test(rto_follows_round_trips),
+		cmocka_unit_test(rto_ignores_repeated_chunks),
+		cmocka_unit_test(window_of_zero_is_probed),
+		cmocka_unit_test(send_bad_arguments_are_told),
+		cmocka_unit_test(send_full_buffer_tells_and_writable_follows),
+		cmocka_unit_test(partial_retransmits_gives_up_after_limit),
+		cmocka_unit_test(partial_lifetime_of_half_message_takes_a_tsn),
+		cmocka_unit_test(partial_lifetime_unsent_takes_none),
+		cmocka_unit_test(partial_forward_stops_at_last_abandoned),
+		cmocka_unit_test(partial_forward_names_each_stream_once),
+		cmocka_unit_test(sack_random_lies_keep_the_books_straight),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
