@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/mem.h"
+#include "engine/client/docchange.h"
 
 #include <errno.h>
 #include <string.h>
@@ -117,45 +118,22 @@ static void fail_change(struct op *op, int r)
 		op_fail(op, EXIT_CODE_USAGE, "that cannot be done to the owner");
 }
 
-/* All members but one are admitted for good, so that the invites can be withdrawn. Returns 0; DOCUMENT_*; -errno. */
-static int admit_others(const struct network *n, struct document *doc,
-                        const uint8_t apart[static SIG_KEY_SIZE])
+/* The keys of all members but us. *out is owned by the caller. Returns 0; -ENOMEM. */
+static int present_keys(const struct network *n, struct document_key **out, size_t *count)
 {
 	struct mesh_peer_status p;
+	size_t total = n->phase == NETWORK_UP ? mesh_peer_count(n->mesh) : 0;
+	struct document_key *keys = mem_new_array(struct document_key, total);
 
-	for (size_t i = 0; i < mesh_peer_count(n->mesh); i++) {
+	if (keys == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < total; i++) {
 		mesh_peer_status(n->mesh, i, &p);
-		if (memcmp(p.key, apart, SIG_KEY_SIZE) == 0 ||
-		    memcmp(p.key, doc->owner, SIG_KEY_SIZE) == 0)
-			continue;
-		int r = document_add_member(doc, p.key);
-		if (r != 0)
-			return r;
+		memcpy(keys[i].b, p.key, SIG_KEY_SIZE);
 	}
+	*out = keys;
+	*count = total;
 	return 0;
-}
-
-/*
- * Makes room for one more invite: those whose time is over go. Who joined by one of them is a member only while it stands in the
- * document, so everybody is admitted for good before. Returns 0; DOCUMENT_FULL; -errno.
- */
-static int make_room(const struct network *n, struct document *doc)
-{
-	int64_t now_s = clock_unix_s();
-
-	if (doc->n_invites < DOCUMENT_INVITES_MAX)
-		return 0;
-	if (n->phase != NETWORK_UP)
-		return DOCUMENT_FULL;
-	int r = admit_others(n, doc, doc->owner);
-	for (size_t i = doc->n_invites; r == 0 && i-- > 0;) {
-		uint8_t key[SIG_KEY_SIZE];
-		int64_t expires_s = doc->invites[i].expires_unix_s;
-		memcpy(key, doc->invites[i].key, sizeof(key));
-		if (expires_s != 0 && expires_s < now_s)
-			r = document_remove_invite(doc, key);
-	}
-	return r;
 }
 
 void verb_invite(struct network *n, const struct localapi_request *req, struct localapi_call *call)
@@ -166,7 +144,15 @@ void verb_invite(struct network *n, const struct localapi_request *req, struct l
 		return;
 	struct change *c = op->data;
 	int64_t expires_s = req->expires_s > 0 ? req->expires_s : INVITE_EXPIRES_S;
-	int r = make_room(n, c->doc);
+	gv_cleanup(mem_freep) struct document_key *keys = NULL;
+	size_t n_keys = 0;
+	int r = 0;
+	/* Without the list of members no invite can go: somebody may be in by it. */
+	if (n->phase == NETWORK_UP) {
+		r = present_keys(n, &keys, &n_keys);
+		if (r == 0)
+			r = docchange_make_room(c->doc, keys, n_keys, clock_unix_s());
+	}
 	if (r == 0)
 		r = invite_add(c->doc, &n->st->server, req->uses, expires_s, c->link);
 	if (r != 0) {
@@ -215,15 +201,16 @@ void verb_kick(struct network *n, const struct localapi_request *req, struct loc
 	if (op == NULL || !find_member(op, req->peer, &p))
 		return;
 	struct change *c = op->data;
-	int r = admit_others(n, c->doc, p.key);
-	if (r == 0 && !req->allow_rejoin)
-		r = document_ban(c->doc, p.key);
+	gv_cleanup(mem_freep) struct document_key *keys = NULL;
+	size_t n_keys = 0;
+	int r = present_keys(n, &keys, &n_keys);
+	if (r == 0)
+		r = docchange_kick(c->doc, keys, n_keys, p.key,
+		                   req->allow_rejoin ? DOCCHANGE_ALLOW_REJOIN : DOCCHANGE_BAN);
 	if (r != 0) {
 		fail_change(op, r);
 		return;
 	}
-	(void)document_remove_member(c->doc, p.key); /* it may have joined by an invite */
-	document_clear_invites(c->doc);
 	enc_base64url(key, p.key, sizeof(p.key));
 	send_change(op, json_pack("{s:s,s:s,s:b}", "id", key, "name", p.admission->name, "banned",
 	                          (int)!req->allow_rejoin));
