@@ -240,8 +240,6 @@ static bool parse_sctp_port(struct parser *p, struct span value)
 	if (!span_number(value, UINT64_MAX, &n) || n > UINT16_MAX)
 		return false;
 	p->sdp.sctp_port = (uint16_t)n;
-	if (n == 0)
-		p->has_channel = false; /* RFC 8841 5.2: closed */
 	return true;
 }
 
@@ -345,7 +343,8 @@ static int judge(const struct parser *p)
 {
 	if (!p->has_version)
 		return SDP_MALFORMED;
-	if (!p->has_channel)
+	/* RFC 8841 5.2: port 0 is a closed association. */
+	if (!p->has_channel || p->sdp.sctp_port == 0)
 		return SDP_NO_CHANNEL;
 	if (p->sdp.ice_ufrag[0] == '\0' || p->sdp.ice_pwd[0] == '\0' || !p->sdp.has_fingerprint)
 		return SDP_INCOMPLETE;

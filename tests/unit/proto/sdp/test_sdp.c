@@ -198,6 +198,7 @@ static void parse_spoiled_offer_says_what_is_wrong(void **state)
 		{"UDP/DTLS/SCTP", "RTP/AVP", SDP_NO_CHANNEL},
 		{"webrtc-datachannel", "5000", SDP_NO_CHANNEL},
 		{"a=sctp-port:5000", "a=sctp-port:0", SDP_NO_CHANNEL},
+		{"s=-\r\n", "s=-\r\na=sctp-port:0\r\n", SDP_OK},
 		{"a=sctp-port:5000", "a=sctp-port:65536", SDP_MALFORMED},
 		{"a=sctp-port:5000", "a=sctp-port:", SDP_MALFORMED},
 		{"a=max-message-size:262144", "a=max-message-size:-1", SDP_MALFORMED},
