@@ -3,10 +3,10 @@
 /* govpn-server: options, limits of the process, the lines a person reads at the start. */
 
 #include "config.h"
+#include "apps/govpn-server/opts.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "engine/server/server.h"
-#include "opts.h"
 
 #include <errno.h>
 #include <signal.h>
