@@ -65,14 +65,14 @@ class Table:
 
 
 def passwords_and_invites(lab, table, server, owner, guest, made):
-    url = server.url
-    trust = server.trust()
-    code = ("join", made["code"], "--server", url, *trust)
+    code = ("join", made["code"], "--server", server.url, *server.trust())
     table.govpn("wrong password", REFUSED, guest, *code, "--password-file", guest.secret("wrong horse 48"))
     table.govpn("missing password", USAGE, guest, *code)
     table.govpn("empty password", USAGE, guest, *code, "--password-file", guest.secret(""))
-    table.govpn("unknown network (no difference to a wrong password)", REFUSED, guest, "join", "AAAAAAAAAA", "--server",
-                url, *trust, "--password-file", guest.secret(PASSWORD))
+    table.govpn("unknown code", NOT_FOUND, guest, "join", "AAAAAAAAAA", *code[2:], "--password-file",
+                guest.secret(PASSWORD))
+    table.govpn("unknown network id (no other answer than to a wrong password)", REFUSED, guest, "join", "a" * 32,
+                *code[2:], "--password-file", guest.secret(PASSWORD))
     expired = owner.ok("invite", made["id"], "--expires", "1s").json()["invite"]
     until = time.time() + 2.1
     lab.wait(lambda: time.time() > until, 10, "the invite expires")

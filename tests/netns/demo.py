@@ -109,9 +109,9 @@ def fetch_file(lab, check, source, target, address, say):
 
 def run_iperf(lab, source, target, address, say):
     server = target.node.start("iperf3", "-s", "-B", address, log="iperf3-server")
-    lab.wait(lambda: "listening" in open("/run/lab/iperf3-server.log", encoding="utf-8").read(), 5, "iperf3 listens")
+    lab.wait(lambda: f"{address}:5201" in target.node.run("ss", "-Hltn").stdout, 5, "iperf3 listens")
     out = source.node.run("iperf3", "-c", address, "-t", "5", "-i", "0", "-f", "m").stdout
-    say("\n".join(line for line in out.splitlines() if "sender" in line or "receiver" in line or "Bitrate" in line))
+    say("\n".join(line for line in out.splitlines() if line.endswith(("sender", "receiver"))))
     server.kill()
     server.wait()
 
@@ -141,7 +141,7 @@ def perform(args):
         server = Server(lab).start()
         say(f"{server.url}/health: {server.health().strip()}")
         for c in computers:
-            c.start()
+            c.start().ok("set", "name", c.name)
 
         show.step("alice creates a network; bob joins by link, carol by code and password")
         password = secrets.token_urlsafe(12)

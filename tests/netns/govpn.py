@@ -255,10 +255,12 @@ class Pinger:
 
     def __init__(self, node, address, interval_s=0.01):
         self.process = subprocess.Popen(
-            node.wrap(["ping", "-n", "-q", "-i", interval_s, "-W", "1", address]), stdout=subprocess.PIPE, text=True)
+            node.wrap(["ping", "-n", "-i", interval_s, "-W", "1", address]), stdout=subprocess.PIPE, text=True)
 
     def stop(self):
         self.process.send_signal(signal.SIGINT)
         out, _ = self.process.communicate()
-        sent, received = re.search(r"(\d+) packets transmitted, (\d+) received", out).groups()
-        return int(sent) - int(received), int(sent)
+        sent = int(re.search(r"(\d+) packets transmitted", out)[1])
+        answered = {int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", out)}
+        # The last two may have been on their way when it was stopped.
+        return sum(n not in answered for n in range(1, sent - 1)), sent
