@@ -170,6 +170,8 @@ static void take_hello(struct link *l, const struct ctl_hello *h, uint64_t now_u
 	}
 	if (h->epoch > m->c.doc->epoch)
 		send_or_log(l, &ask);
+	else if (h->epoch < m->c.doc->epoch && l->hello_got)
+		ctlchan_hello(l); /* it took an older one while a newer came: it asks after this */
 	else if (h->epoch == m->c.doc->epoch &&
 	         memcmp(h->doc_hash, m->c.doc->hash, DOCUMENT_HASH_SIZE) != 0)
 		log_limited(LOG_LEVEL_WARN, 5, "document.fork", LOG_U64("epoch", h->epoch),

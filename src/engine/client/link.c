@@ -60,6 +60,10 @@ int link_new(struct link **out, struct peer *p, bool offerer, uint64_t now_us)
 	if (r < 0)
 		return err_up(r);
 	ctl_parts_init(&l->parts);
+	size_t ufrag_len = strlen(ice_local_ufrag(ice));
+	memcpy(l->ufrag, ice_local_ufrag(ice), ufrag_len);
+	HASH_ADD(hh, m->links, handle, sizeof(l->handle), l);
+	HASH_ADD_KEYPTR(hh_ufrag, m->links_ufrag, l->ufrag, (unsigned)ufrag_len, l);
 	l->shared = GV_STEAL(shared);
 	l->ice = GV_STEAL(ice);
 	*out = GV_STEAL(l);
@@ -71,12 +75,11 @@ void link_free(struct link *l, bool polite)
 	if (l == NULL)
 		return;
 	struct mesh *m = l->peer->mesh;
-	int r = dataplane_link_del(m->c.dataplane, l->handle, polite);
-	if (r < 0)
-		(void)log_err(r, "link.del"); /* without consent it falls silent by itself */
+	HASH_DELETE(hh, m->links, l);
+	HASH_DELETE(hh_ufrag, m->links_ufrag, l);
 	if (!polite)
 		atomic_store_explicit(&l->shared->send_until_us, 0, memory_order_relaxed);
-	mesh_limbo_add(m, l->handle, l->shared);
+	mesh_delete_link(m, l->handle, polite, l->shared);
 	ice_free(l->ice);
 	dtls_free(l->dtls);
 	ctl_parts_deinit(&l->parts);
@@ -422,6 +425,8 @@ static void watch(struct link *l, uint64_t now_us)
 		l->sent_told_us = sent;
 		ice_sent(l->ice, sent);
 	}
+	if (l->peer->next != NULL || l->peer->offer_at_us != CLOCK_NEVER)
+		return; /* a replacement is under way or planned */
 	if (l->quiet_us != 0 && now_us - l->quiet_us >= PEER_QUIET_US) {
 		l->quiet_us = now_us;
 		peer_plan_offer(l->peer, now_us);

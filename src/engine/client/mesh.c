@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/client/mesh_impl.h"
+#include "proto/stun/msg.h"
 
 #include <errno.h>
 #include <string.h>
@@ -44,17 +45,50 @@ int mesh_refuse(struct mesh *m, const uint8_t *key, const char *why)
 	return MESH_REFUSED;
 }
 
-void mesh_limbo_add(struct mesh *m, uint32_t handle, void *shared)
+/* Tells the data plane; false: its lane is full. */
+static bool limbo_tell(struct mesh *m, struct mesh_limbo *l)
 {
-	struct mesh_limbo *l = mem_new(struct mesh_limbo);
+	int r = l->is_link ? dataplane_link_del(m->c.dataplane, l->handle, l->polite)
+	                   : dataplane_peer_del(m->c.dataplane, l->handle);
 
-	/* Without memory for the note the block is given up: a small leak is better than a use after free. */
-	if (l == NULL)
+	l->told = r == 0;
+	return l->told;
+}
+
+static void limbo_add(struct mesh *m, const struct mesh_limbo *what)
+{
+	if (m->no_dataplane) {
+		mem_free(what->shared);
 		return;
-	l->handle = handle;
-	l->shared = shared;
+	}
+	struct mesh_limbo *l = mem_new(struct mesh_limbo);
+	if (l == NULL) {
+		/* Without memory for a note the block is given up: better a small leak than a use after free. */
+		struct mesh_limbo once = *what;
+
+		(void)limbo_tell(m, &once); /* a link without consent falls silent by itself */
+		return;
+	}
+	*l = *what;
 	l->next = m->limbo;
 	m->limbo = l;
+	if (!limbo_tell(m, l))
+		m->limbo_retry_us = 0;
+}
+
+void mesh_delete_link(struct mesh *m, uint32_t handle, bool polite, void *shared)
+{
+	struct mesh_limbo l = {
+		.handle = handle, .is_link = true, .polite = polite, .shared = shared};
+
+	limbo_add(m, &l);
+}
+
+void mesh_delete_peer(struct mesh *m, uint32_t handle, void *shared)
+{
+	struct mesh_limbo l = {.handle = handle, .shared = shared};
+
+	limbo_add(m, &l);
 }
 
 static void limbo_release(struct mesh *m, uint32_t handle)
@@ -67,6 +101,22 @@ static void limbo_release(struct mesh *m, uint32_t handle)
 			mem_free(l->shared);
 			mem_free(l);
 			return;
+		}
+	}
+}
+
+/* The oldest note is the last of the list: links were deleted before their peers, and are told first. */
+static void limbo_retry(struct mesh *m, uint64_t now_us)
+{
+	m->limbo_retry_us = CLOCK_NEVER;
+	for (int links = 1; links >= 0; links--) {
+		for (struct mesh_limbo *l = m->limbo; l != NULL; l = l->next) {
+			if (l->told || l->is_link != (links == 1))
+				continue;
+			if (!limbo_tell(m, l)) {
+				m->limbo_retry_us = now_us + LIMBO_RETRY_US;
+				return;
+			}
 		}
 	}
 }
@@ -129,7 +179,7 @@ void mesh_signal_sdp(struct peer *p, enum msg_type type, const struct msg_sdp *s
 {
 	struct mesh *m = p->mesh;
 
-	if (!m->signaling) {
+	if (!m->signaling || !p->connected) {
 		struct msg msg = {.type = type, .sdp = *sdp};
 
 		send_in_band(p, &msg);
@@ -152,7 +202,7 @@ void mesh_signal_candidate(struct peer *p, const struct msg_ice_candidate *c)
 {
 	struct mesh *m = p->mesh;
 
-	if (!m->signaling) {
+	if (!m->signaling || !p->connected) {
 		struct msg msg = {.type = MSG_ICE_CANDIDATE, .ice_candidate = *c};
 
 		send_in_band(p, &msg);
@@ -178,42 +228,6 @@ void mesh_signal_candidate(struct peer *p, const struct msg_ice_candidate *c)
 
 /* ---- life ---- */
 
-static struct netaddr with_port(const struct mesh *m, const struct netaddr *a)
-{
-	struct netaddr b = *a;
-
-	b.port = a->family == NETADDR_IP4 ? m->c.udp4_port : m->c.udp6_port;
-	return b;
-}
-
-/* Begins asking `servers` from every address; needed anew when they change. */
-static int gather_begin(struct mesh *m, const struct netaddr *servers, size_t n, uint64_t now_us)
-{
-	/* Handles are never used twice in a daemon, so each is also a transaction prefix of its own. */
-	struct gather_config gc = {.transaction_prefix = mesh_new_handle(m), .rng = rng_os()};
-	struct gather *g;
-
-	gc.server_count = GV_MIN(n, (size_t)GATHER_MAX_SERVERS);
-	if (gc.server_count > 0)
-		memcpy(gc.servers, servers, gc.server_count * sizeof(servers[0]));
-	int r = dataplane_net_transactions(m->c.dataplane, m->c.net, gc.transaction_prefix);
-	if (r < 0)
-		return err_up(r);
-	r = gather_new(&g, &gc);
-	if (r < 0)
-		return err_up(r);
-	gather_free(m->gather);
-	m->gather = g;
-	m->cands_done = gc.server_count == 0;
-	for (size_t i = 0; i < m->n_addresses; i++) {
-		struct netaddr base = with_port(m, &m->addresses[i]);
-
-		if (base.port != 0)
-			(void)gather_add_base(g, &base, now_us); /* as many as the table takes */
-	}
-	return 0;
-}
-
 int mesh_new(struct mesh **out, const struct mesh_config *config, uint64_t now_us)
 {
 	gv_cleanup(mesh_freep) struct mesh *m = mem_new(struct mesh);
@@ -224,8 +238,9 @@ int mesh_new(struct mesh **out, const struct mesh_config *config, uint64_t now_u
 	m->c.cert = cert_ref(config->cert);
 	m->rng = config->rng;
 	m->out_tail = &m->out_head;
+	m->limbo_retry_us = CLOCK_NEVER;
 	identity_public(config->id, m->key);
-	int r = gather_begin(m, NULL, 0, now_us);
+	int r = local_begin(m, now_us);
 	if (r < 0)
 		return err_up(r);
 	*out = GV_STEAL(m);
@@ -235,6 +250,7 @@ int mesh_new(struct mesh **out, const struct mesh_config *config, uint64_t now_u
 static void remove_peer(struct mesh *m, struct peer *p, bool polite, uint64_t now_us)
 {
 	HASH_DEL(m->peers, p);
+	m->cursor = NULL;
 	peer_free(p, polite, now_us);
 }
 
@@ -262,6 +278,8 @@ void mesh_free(struct mesh *m)
 
 	if (m == NULL)
 		return;
+	/* Closed and idle, or the data plane is freed already: it must not be spoken to. */
+	m->no_dataplane = true;
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		remove_peer(m, p, false, 0);
@@ -278,137 +296,6 @@ void mesh_free(struct mesh *m)
 	mem_free(m);
 }
 
-/* ---- candidates of this computer ---- */
-
-static void add_cand(struct mesh *m, const struct ice_cand *c, uint64_t now_us)
-{
-	struct peer *p, *tmp;
-
-	for (size_t i = 0; i < m->n_cands; i++)
-		if (m->cands[i].type == c->type && netaddr_equal(&m->cands[i].addr, &c->addr) &&
-		    netaddr_equal(&m->cands[i].base, &c->base))
-			return;
-	if (m->n_cands == MESH_MAX_CANDS)
-		return;
-	m->cands[m->n_cands++] = *c;
-	HASH_ITER(hh, m->peers, p, tmp)
-	{
-		struct link *links[] = {p->use, p->next};
-
-		for (size_t i = 0; i < GV_ARRAY_SIZE(links); i++)
-			if (links[i] != NULL) {
-				link_add_local(links[i], c, now_us);
-				link_pump(links[i], now_us);
-			}
-	}
-}
-
-static void remove_base(struct mesh *m, const struct netaddr *base, uint64_t now_us)
-{
-	struct peer *p, *tmp;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < m->n_cands; i++)
-		if (!netaddr_equal(&m->cands[i].base, base))
-			m->cands[kept++] = m->cands[i];
-	m->n_cands = kept;
-	gather_remove_base(m->gather, base, now_us);
-	HASH_ITER(hh, m->peers, p, tmp)
-	{
-		struct link *links[] = {p->use, p->next};
-
-		for (size_t i = 0; i < GV_ARRAY_SIZE(links); i++)
-			if (links[i] != NULL) {
-				ice_remove_local(links[i]->ice, base, now_us);
-				link_pump(links[i], now_us);
-			}
-	}
-}
-
-static bool holds(const struct netaddr *list, size_t n, const struct netaddr *a)
-{
-	for (size_t i = 0; i < n; i++)
-		if (netaddr_ip_equal(&list[i], a))
-			return true;
-	return false;
-}
-
-static void pump_gather(struct mesh *m, uint64_t now_us)
-{
-	struct ice_packet pkt;
-	struct gather_event e;
-
-	while (gather_output(m->gather, &pkt, now_us) == 1) {
-		/* A full lane loses the packet as a network would: it is sent again. */
-		if (dataplane_send_raw(m->c.dataplane, m->c.net, &pkt.local, &pkt.remote, pkt.data,
-		                       pkt.len) < 0)
-			log_debug("gathering: send lane full");
-	}
-	while (gather_event(m->gather, &e) == 1) {
-		if (e.type == GATHER_EVENT_SRFLX && !netaddr_equal(&e.mapped, &e.base)) {
-			struct ice_cand c = ice_cand_local(ICE_CAND_SRFLX, &e.mapped, &e.base, 0);
-
-			add_cand(m, &c, now_us);
-		} else if (e.type == GATHER_EVENT_DONE && !m->cands_done) {
-			struct peer *p, *tmp;
-
-			m->cands_done = true;
-			HASH_ITER(hh, m->peers, p, tmp)
-			{
-				if (p->next != NULL)
-					link_end_local(p->next, now_us);
-				if (p->use != NULL)
-					link_end_local(p->use, now_us);
-			}
-		}
-	}
-}
-
-void mesh_set_addresses(struct mesh *m, const struct netaddr *addrs, size_t n, uint64_t now_us)
-{
-	n = GV_MIN(n, (size_t)MESH_MAX_ADDRESSES);
-	for (size_t i = 0; i < m->n_addresses; i++) {
-		if (!holds(addrs, n, &m->addresses[i])) {
-			struct netaddr base = with_port(m, &m->addresses[i]);
-
-			log_info("address.gone", LOG_ADDR("address", &base));
-			remove_base(m, &base, now_us);
-		}
-	}
-	for (size_t i = 0; i < n; i++) {
-		struct netaddr base = with_port(m, &addrs[i]);
-
-		if (base.port == 0 || holds(m->addresses, m->n_addresses, &addrs[i]))
-			continue;
-		/* The list is ranked best first; IPv6 is preferred within the type (RFC 8421). */
-		uint16_t pref = (uint16_t)(65535u - i - (base.family == NETADDR_IP4 ? 100u : 0u));
-		struct ice_cand c = ice_cand_local(ICE_CAND_HOST, &base, &base, pref);
-
-		log_debug("new local address");
-		add_cand(m, &c, now_us);
-		if (gather_add_base(m->gather, &base, now_us) == GATHER_OK && m->n_stun > 0)
-			m->cands_done = false;
-	}
-	memcpy(m->addresses, addrs, n * sizeof(addrs[0]));
-	m->n_addresses = n;
-	pump_gather(m, now_us);
-}
-
-void mesh_set_stun(struct mesh *m, const struct netaddr *servers, size_t n, uint64_t now_us)
-{
-	n = GV_MIN(n, (size_t)MESH_MAX_STUN);
-	if (n == m->n_stun && memcmp(m->stun, servers, n * sizeof(servers[0])) == 0)
-		return;
-	int r = gather_begin(m, servers, n, now_us);
-	if (r < 0) {
-		(void)log_err(r, "mesh.gather"); /* the old servers stay in use */
-		return;
-	}
-	memcpy(m->stun, servers, n * sizeof(servers[0]));
-	m->n_stun = n;
-	pump_gather(m, now_us);
-}
-
 /* ---- members ---- */
 
 static int verify_member(struct mesh *m, const struct admission *a)
@@ -423,6 +310,18 @@ static int verify_member(struct mesh *m, const struct admission *a)
 	return MESH_OK;
 }
 
+/* As admission_verify(), without the signatures, which were verified when the member became known. */
+static bool is_still_member(const struct document *doc, const struct admission *a)
+{
+	if (document_is_banned(doc, a->key))
+		return false;
+	if (memcmp(doc->owner, a->key, SIG_KEY_SIZE) == 0 || document_has_member(doc, a->key))
+		return true;
+	const struct document_invite *invite = document_find_invite(doc, a->invite_key);
+	return invite != NULL &&
+	       (invite->expires_unix_s == 0 || a->joined_unix_s <= invite->expires_unix_s);
+}
+
 void mesh_set_document(struct mesh *m, const struct document *doc, uint64_t now_us)
 {
 	struct peer *p, *tmp;
@@ -430,7 +329,7 @@ void mesh_set_document(struct mesh *m, const struct document *doc, uint64_t now_
 	m->c.doc = doc;
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
-		if (verify_member(m, &p->admission) != MESH_OK) {
+		if (!is_still_member(doc, &p->admission)) {
 			log_info("peer.cut", LOG_STR("label", p->admission.label));
 			remove_peer(m, p, true, now_us);
 		} else if (p->use != NULL && p->use->state == LINK_UP) {
@@ -443,29 +342,67 @@ void mesh_set_signaling(struct mesh *m, bool up, uint64_t now_us)
 {
 	struct peer *p, *tmp;
 
+	(void)now_us; /* what follows from it is planned when the members are told */
 	m->signaling = up;
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		if (!up)
 			p->connected = false;
-		else if (p->next != NULL && p->next->state == LINK_OFFERED)
-			/* The offer may have been lost with the old connection. */
-			link_fail(p->next, "signaling restarted", now_us);
+		else
+			peer_drop_open_offer(p);
 	}
 }
 
-/* True when another member proved that it holds this address. */
-static bool address_taken(struct mesh *m, const struct mesh_member *member)
+/* Another member proved that it holds this address, and no newer document was seen since. */
+static bool address_taken(struct mesh *m, const uint8_t *key, const struct netaddr *ip4)
 {
 	struct peer *p, *tmp;
 
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
-		if (p->ip_proven && netaddr_ip_equal(&p->ip4, &member->ip4) &&
-		    memcmp(p->key, member->admission.key, SIG_KEY_SIZE) != 0)
+		if (p->proven_epoch == m->c.doc->epoch && netaddr_ip_equal(&p->ip4, ip4) &&
+		    memcmp(p->key, key, SIG_KEY_SIZE) != 0)
 			return true;
 	}
-	return netaddr_ip_equal(&m->c.ip4, &member->ip4);
+	return netaddr_ip_equal(&m->c.ip4, ip4);
+}
+
+/* A proven address changes only with a newer document, or when the member joined anew. */
+static bool address_may_change(const struct mesh *m, const struct peer *p,
+                               const struct mesh_member *member)
+{
+	return netaddr_ip_equal(&p->ip4, &member->ip4) || p->proven_epoch != m->c.doc->epoch ||
+	       member->admission.joined_unix_s > p->admission.joined_unix_s;
+}
+
+/* The session that the peer proved for the link in use; 0: there is none. */
+static uint64_t live_session(const struct peer *p)
+{
+	if (p->use == NULL || p->use->state != LINK_UP)
+		return 0;
+	return p->use->offerer ? p->use->answer.session : p->use->offer.session;
+}
+
+/* It is connected at the server: offers, unless a live path to this very session is there. */
+static void member_connected(struct peer *p, uint64_t session, enum mesh_news news, uint64_t now_us)
+{
+	bool back = !p->connected;
+
+	p->connected = true;
+	if (p->session != session && session != 0) {
+		p->session = session;
+		back = true;
+	}
+	if (!back || (live_session(p) == p->session && p->session != 0))
+		return;
+	peer_drop_open_offer(p);
+	p->attempts = 0;
+	if (news == MESH_NEWS_NOTICE)
+		peer_plan_offer(p, now_us);
+	else
+		/* The others were there before us and offer; should none come, we do. */
+		peer_plan_offer(p, now_us + 2500000u + rng_below(&p->mesh->rng, 1000000u));
+	peer_timeout(p, now_us);
 }
 
 int mesh_member(struct mesh *m, const struct mesh_member *member, enum mesh_news news,
@@ -481,7 +418,7 @@ int mesh_member(struct mesh *m, const struct mesh_member *member, enum mesh_news
 	if (member->ip4.family != NETADDR_IP4 ||
 	    !netprefix_contains(&m->c.doc->subnet, &member->ip4))
 		return mesh_refuse(m, key, "address outside the subnet");
-	if (address_taken(m, member))
+	if (address_taken(m, key, &member->ip4))
 		return mesh_refuse(m, key, "address is held by another member");
 
 	struct peer *p = mesh_find(m, key);
@@ -492,42 +429,51 @@ int mesh_member(struct mesh *m, const struct mesh_member *member, enum mesh_news
 		if (p == NULL)
 			return err_here(-ENOMEM);
 	}
+	p->listed = m->list_round;
+	if (!address_may_change(m, p, member))
+		return mesh_refuse(m, key, "proven address changed");
+	if (!netaddr_ip_equal(&p->ip4, &member->ip4)) {
+		p->ip4 = member->ip4;
+		p->proven_epoch = 0;
+		m->unsorted = true;
+	}
 	if (admission_is_newer(&p->admission, &member->admission))
 		p->admission = member->admission;
-	p->ip4 = member->ip4;
-	if (!member->connected)
-		return MESH_OK;
-
-	bool back = !p->connected;
-	p->connected = true;
-	if (p->session != member->session && member->session != 0) {
-		p->session = member->session;
-		back = true;
-		p->attempts = 0;
-	}
-	bool live = p->use != NULL && p->use->state == LINK_UP;
-	if (live && p->use->offerer && p->use->answer.session == p->session)
-		return MESH_OK;
-	if (live && !p->use->offerer && p->use->offer.session == p->session)
-		return MESH_OK;
-	if (back && news == MESH_NEWS_NOTICE)
-		peer_plan_offer(p, now_us);
-	else if (back)
-		/* The others were there before us and offer; should none come, we do. */
-		peer_plan_offer(p, now_us + 2500000u + rng_below(&m->rng, 1000000u));
-	peer_timeout(p, now_us);
+	if (member->connected)
+		member_connected(p, member->session, news, now_us);
 	return MESH_OK;
+}
+
+void mesh_list_begin(struct mesh *m)
+{
+	m->list_round++;
+}
+
+void mesh_list_end(struct mesh *m, uint64_t now_us)
+{
+	struct peer *p, *tmp;
+
+	HASH_ITER(hh, m->peers, p, tmp)
+	{
+		if (p->listed == m->list_round)
+			continue;
+		if (live_session(p) != 0)
+			mesh_member_offline(m, p->key, now_us);
+		else
+			remove_peer(m, p, false, now_us);
+	}
 }
 
 void mesh_member_offline(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE], uint64_t now_us)
 {
 	struct peer *p = mesh_find(m, key);
 
-	(void)now_us; /* a claim of the server ends nothing */
+	(void)now_us; /* a claim of the server ends nothing but our own open offer */
 	if (p == NULL)
 		return;
 	p->connected = false;
 	p->offer_at_us = CLOCK_NEVER;
+	peer_drop_open_offer(p);
 }
 
 int mesh_member_left(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE],
@@ -543,15 +489,17 @@ int mesh_member_left(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE],
 		int r = proof_leave_verify(leave);
 		if (r < 0)
 			return err_up(r);
-		/* An old leave, replayed after the member came back by a new admission, proves nothing. */
-		proven = r == PROOF_OK && leave->unix_s >= p->admission.joined_unix_s;
+		/* An old leave, replayed after the member came back, proves nothing. */
+		proven = r == PROOF_OK && leave->unix_s >= p->admission.joined_unix_s &&
+		         (live_session(p) == 0 || live_session(p) == leave->session);
 	}
 	if (!proven) {
-		if (p->use != NULL && p->use->state == LINK_UP) {
-			mesh_member_offline(m, key, now_us);
+		mesh_member_offline(m, key, now_us);
+		if (live_session(p) != 0)
 			return mesh_refuse(m, key, "unproven leave of a live peer");
-		}
-		remove_peer(m, p, false, now_us);
+		/* The server may not free an address that was proven: the member stays known, offline. */
+		if (p->proven_epoch != m->c.doc->epoch)
+			remove_peer(m, p, false, now_us);
 		return MESH_OK;
 	}
 	struct mesh_event e = {.type = MESH_EVENT_LEFT};
@@ -576,6 +524,8 @@ static int check_sdp(struct mesh *m, const struct msg_sdp *msg, struct peer **ou
 		return mesh_refuse(m, msg->sender_id, "offer or answer of no member");
 	if (!netaddr_ip_equal(&msg->address, &p->ip4))
 		return mesh_refuse(m, msg->sender_id, "proof with another address");
+	if (address_taken(m, p->key, &p->ip4))
+		return mesh_refuse(m, p->key, "address is held by another member");
 	*out = p;
 	return MESH_OK;
 }
@@ -590,13 +540,16 @@ int mesh_offer(struct mesh *m, const struct msg_sdp *msg, uint64_t now_us)
 	int r = check_sdp(m, msg, &p);
 	if (r != MESH_OK)
 		return r;
+	if (!peer_may_offer(p, msg->nonce, now_us))
+		return mesh_refuse(m, p->key, "offer repeated, or too many");
 	msg_sdp_to_proof(msg, &offer);
 	r = proof_offer_verify(&offer);
 	if (r < 0)
 		return err_up(r);
 	if (r != PROOF_OK)
 		return mesh_refuse(m, p->key, "offer with a bad signature");
-	p->ip_proven = true;
+	p->proven_epoch = m->c.doc->epoch;
+	peer_note_nonce(p, msg->nonce);
 	return peer_take_offer(p, msg, &offer, now_us);
 }
 
@@ -625,7 +578,7 @@ int mesh_answer(struct mesh *m, const struct msg_sdp *msg, uint64_t now_us)
 		return err_here(-ENOMEM);
 	l->answer = answer;
 	l->answer.sdp = l->answer_sdp;
-	p->ip_proven = true;
+	p->proven_epoch = m->c.doc->epoch;
 	p->session = answer.session;
 	return link_remote_sdp(l, l->answer_sdp, now_us);
 }
@@ -673,34 +626,44 @@ void mesh_in_band(struct peer *p, const uint8_t *text, size_t len, uint64_t now_
 
 /* ---- data plane ---- */
 
+/* Requests name us by our username fragment, responses by the prefix of their transaction: our handle. */
+static struct link *stun_link(struct mesh *m, const struct dataplane_event *e)
+{
+	struct link *l = NULL;
+	const char *ufrag;
+	size_t len;
+
+	if (stun_peek_class(e->data) == STUN_CLASS_REQUEST) {
+		if (stun_peek_username(e->data, e->len, &ufrag, &len))
+			HASH_FIND(hh_ufrag, m->links_ufrag, ufrag, (unsigned)len, l);
+	} else {
+		uint32_t prefix = stun_peek_prefix(e->data);
+
+		HASH_FIND(hh, m->links, &prefix, sizeof(prefix), l);
+	}
+	return l;
+}
+
 static void stun_in(struct mesh *m, const struct dataplane_event *e, uint64_t now_us)
 {
 	/* The kernel tells the address; all sockets of a family have one port. */
-	struct netaddr local = with_port(m, &e->local);
-	struct peer *p, *tmp;
+	struct netaddr local = local_with_port(m, &e->local);
+	struct link *l = stun_link(m, e);
 
-	if (gather_input(m->gather, &local, &e->remote, e->data, e->len, now_us) == ICE_OK) {
-		pump_gather(m, now_us);
-		return;
-	}
-	HASH_ITER(hh, m->peers, p, tmp)
-	{
-		struct link *links[] = {p->use, p->next};
-
-		for (size_t i = 0; i < GV_ARRAY_SIZE(links); i++) {
-			if (links[i] != NULL && (e->link == 0 || links[i]->handle == e->link) &&
-			    ice_input(links[i]->ice, &local, &e->remote, e->data, e->len, now_us) ==
-			            ICE_OK) {
-				link_pump(links[i], now_us);
-				return;
-			}
-		}
+	if (l == NULL) {
+		(void)gather_input(m->gather, &local, &e->remote, e->data, e->len,
+		                   now_us); /* or nobody's */
+		local_pump(m, now_us);
+	} else if (l->state != LINK_DEAD && l->state != LINK_DRAINING) {
+		(void)ice_input(l->ice, &local, &e->remote, e->data, e->len,
+		                now_us); /* it counts refusals */
+		link_pump(l, now_us);
 	}
 }
 
 void mesh_dataplane_event(struct mesh *m, const struct dataplane_event *e, uint64_t now_us)
 {
-	struct peer *p, *tmp;
+	struct link *l;
 
 	switch (e->type) {
 	case DATAPLANE_EVENT_STUN:
@@ -724,15 +687,9 @@ void mesh_dataplane_event(struct mesh *m, const struct dataplane_event *e, uint6
 	case DATAPLANE_EVENT_LINK_DOWN:
 		break;
 	}
-	HASH_ITER(hh, m->peers, p, tmp)
-	{
-		struct link *l = peer_link_by_handle(p, e->link);
-
-		if (l != NULL) {
-			link_dataplane_event(l, e, now_us);
-			return;
-		}
-	}
+	HASH_FIND(hh, m->links, &e->link, sizeof(e->link), l);
+	if (l != NULL)
+		link_dataplane_event(l, e, now_us);
 }
 
 /* ---- rest ---- */
@@ -763,6 +720,7 @@ uint64_t mesh_deadline_us(const struct mesh *m)
 	uint64_t due = gather_deadline_us(m->gather);
 	struct peer *p, *tmp;
 
+	due = GV_MIN(due, m->limbo_retry_us);
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		uint64_t d = peer_deadline_us(p);
@@ -777,7 +735,9 @@ void mesh_timeout(struct mesh *m, uint64_t now_us)
 	struct peer *p, *tmp;
 
 	gather_timeout(m->gather, now_us);
-	pump_gather(m, now_us);
+	local_pump(m, now_us);
+	if (now_us >= m->limbo_retry_us)
+		limbo_retry(m, now_us);
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		peer_timeout(p, now_us);
@@ -796,17 +756,29 @@ static int by_address(const struct peer *a, const struct peer *b)
 	               : netaddr_u32(&a->ip4) > netaddr_u32(&b->ip4);
 }
 
-void mesh_sort(struct mesh *m)
+/* The i-th peer; asking for one after the other costs one step each. */
+static const struct peer *peer_at(struct mesh *m, size_t i)
 {
-	HASH_SORT(m->peers, by_address);
+	if (m->unsorted) {
+		HASH_SORT(m->peers, by_address);
+		m->unsorted = false;
+		m->cursor = NULL;
+	}
+	if (m->cursor == NULL || i < m->cursor_i) {
+		m->cursor = m->peers;
+		m->cursor_i = 0;
+	}
+	while (m->cursor != NULL && m->cursor_i < i) {
+		m->cursor = m->cursor->hh.next;
+		m->cursor_i++;
+	}
+	return m->cursor;
 }
 
-void mesh_peer_status(const struct mesh *m, size_t i, struct mesh_peer_status *out)
+void mesh_peer_status(struct mesh *m, size_t i, struct mesh_peer_status *out)
 {
-	const struct peer *p = m->peers;
+	const struct peer *p = peer_at(m, i);
 
-	while (p != NULL && i-- > 0)
-		p = p->hh.next;
 	*out = (struct mesh_peer_status){0};
 	if (p == NULL)
 		return;
@@ -815,16 +787,15 @@ void mesh_peer_status(const struct mesh *m, size_t i, struct mesh_peer_status *o
 	out->ip4 = p->ip4;
 	out->ip6 = p->ip6;
 	out->state = peer_state(p);
+	out->connected = p->connected;
+	out->session = p->session;
 	out->online = p->connected || out->state == MESH_PEER_CONNECTED;
 	out->stats = p->stats;
 	if (out->state == MESH_PEER_CONNECTED) {
-		uint32_t srtt =
-			atomic_load_explicit(&p->use->shared->srtt_us, memory_order_relaxed);
-
 		out->path_kind = p->use->remote_type;
 		out->local = p->use->local;
 		out->remote = p->use->remote;
-		out->rtt_us = srtt != 0 ? srtt : p->use->rtt_us;
+		out->rtt_us = p->use->rtt_us;
 	}
 }
 

@@ -95,6 +95,8 @@ struct mesh_peer_status {
 	const struct admission *admission; /* verified; borrowed until the next call of the mesh */
 	struct netaddr ip4, ip6;
 	enum mesh_peer_state state;
+	bool connected;               /* the server says so */
+	uint64_t session;             /* as the server says, or proven */
 	bool online;                  /* connected, or the server says so */
 	enum ice_cand_type path_kind; /* of the remote candidate; with CONNECTED */
 	struct netaddr local, remote;
@@ -138,6 +140,12 @@ enum mesh_news {
 	MESH_NEWS_NOTICE, /* ComputerConnected, ComputerJoined, ComputerRenamed: we were there */
 };
 
+/*
+ * Around the list of NetworkConnected, which names every member: call mesh_member() for each between the two. Who is not
+ * named is forgotten, except for live paths, which only count as offline.
+ */
+void mesh_list_begin(struct mesh *m) gv_nonnull(1);
+void mesh_list_end(struct mesh *m, uint64_t now_us) gv_nonnull(1);
 /* Adds or updates a member. Returns MESH_OK, MESH_REFUSED; -ENOMEM. */
 int mesh_member(struct mesh *m, const struct mesh_member *member, enum mesh_news news,
                 uint64_t now_us) gv_must_check gv_nonnull(1, 2);
@@ -175,8 +183,7 @@ void mesh_timeout(struct mesh *m, uint64_t now_us) gv_nonnull(1);
 /* Members known, ourselves apart. */
 size_t mesh_peer_count(const struct mesh *m) gv_nonnull(1);
 /* Status of the i-th (i < mesh_peer_count()), in the order of their addresses. */
-void mesh_peer_status(const struct mesh *m, size_t i, struct mesh_peer_status *out)
-	gv_nonnull(1, 3);
+void mesh_peer_status(struct mesh *m, size_t i, struct mesh_peer_status *out) gv_nonnull(1, 3);
 /* Signaling and proofs refused since mesh_new(). */
 uint64_t mesh_refused(const struct mesh *m) gv_nonnull(1);
 

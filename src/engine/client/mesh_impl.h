@@ -5,7 +5,8 @@
 /*
  * mesh_impl - what mesh.c, peer.c, link.c and ctlchan.c share. Not for others.
  *
- *   mesh.c     members, routing of signaling and data plane events, candidates of this computer, events out
+ *   mesh.c     members, routing of signaling and data plane events, events out
+ *   local.c    candidates of this computer
  *   peer.c     policy for one member: when to offer, which of its links is used, retries
  *   link.c     mechanics of one link: ICE, DTLS handshake, keys, path, end
  *   ctlchan.c  what is said on `ctl`: confirmation, hello, ping, documents, in-band signaling
@@ -33,6 +34,17 @@
 #define PEER_QUIET_US (3u * 1000000u)
 /* Events that wait for the supervisor; more is a supervisor that does not ask. */
 #define MESH_MAX_EVENTS 8192
+/* Offers of one member that are looked at: at once, and then one each second. */
+#define PEER_OFFERS_BURST 8
+#define PEER_OFFER_US     1000000u
+/* Nonces of past offers of a member; an offer with one of them is a replay. */
+#define PEER_NONCES 16
+/* A link that lived this long was a good one: the next failure begins with short waits again. */
+#define LINK_GOOD_US (10u * 1000000u)
+/* Deletions that the command lane did not take are tried again. */
+#define LIMBO_RETRY_US 100000u
+/* Server-reflexive candidates kept of one base. */
+#define MESH_MAX_MAPPINGS 4
 /* Candidates of this computer: host and server-reflexive ones of each address. */
 #define MESH_MAX_CANDS (2 * MESH_MAX_ADDRESSES)
 
@@ -83,6 +95,8 @@ struct link {
 	unsigned n_pings;
 	struct ctl_parts parts;
 	uint32_t next_content_id;
+	char ufrag[ICE_UFRAG_MAX + 1];
+	UT_hash_handle hh, hh_ufrag;
 	/* A document being sent in parts. */
 	struct buf doc_out;
 	size_t doc_next;
@@ -97,7 +111,9 @@ struct peer {
 	struct netaddr ip4, ip6;
 	uint64_t session; /* as the server says, or proven by a link */
 	bool connected;   /* in the network now, says the server */
-	bool ip_proven;   /* its address stood in a proof that we verified */
+	/* Epoch of the document under which its address stood in a proof that we verified; 0: never. */
+	uint64_t proven_epoch;
+	uint32_t listed; /* round of the server's list that named it last */
 
 	uint32_t handle; /* in the data plane; 0: not added */
 	struct netaddr dp_ip4;
@@ -107,6 +123,9 @@ struct peer {
 	uint64_t offer_at_us; /* when to offer; CLOCK_NEVER: not planned */
 	unsigned attempts;    /* failed ones in a row */
 	bool failed;
+	uint64_t offers_us; /* bucket of its offers: the time up to which they are used */
+	uint8_t nonces[PEER_NONCES][PROOF_NONCE_SIZE];
+	unsigned n_nonces;
 	UT_hash_handle hh;
 };
 
@@ -114,6 +133,8 @@ struct peer {
 struct mesh_limbo {
 	struct mesh_limbo *next;
 	uint32_t handle;
+	bool is_link, polite;
+	bool told; /* the data plane knows that it is to let go */
 	void *shared;
 };
 
@@ -141,7 +162,16 @@ struct mesh {
 	size_t n_cands;
 	bool cands_done;
 
+	struct link *links;       /* uthash by handle: of all peers */
+	struct link *links_ufrag; /* the same ones by our username fragment */
+	bool unsorted;            /* m->peers is not in the order of addresses */
+	size_t cursor_i;          /* of mesh_peer_status() */
+	const struct peer *cursor;
+	uint32_t list_round;
+	bool no_dataplane; /* it is gone: nothing is to be told any more */
+
 	struct mesh_limbo *limbo;
+	uint64_t limbo_retry_us;
 	struct mesh_out *out_head, **out_tail, *out_given;
 	size_t n_out;
 	uint64_t refused;
@@ -154,16 +184,24 @@ void mesh_emit(struct mesh *m, const struct mesh_event *e, const void *data, siz
 /* Hands a signaling message to the server or, without it, to the peer's live `ctl`. */
 void mesh_signal_sdp(struct peer *p, enum msg_type type, const struct msg_sdp *sdp);
 void mesh_signal_candidate(struct peer *p, const struct msg_ice_candidate *c);
-/* Keeps a shared block until the data plane let go of `handle`. */
-void mesh_limbo_add(struct mesh *m, uint32_t handle, void *shared);
+/* Deletes a link or peer in the data plane and keeps its shared block until it let go. */
+void mesh_delete_link(struct mesh *m, uint32_t handle, bool polite, void *shared);
+void mesh_delete_peer(struct mesh *m, uint32_t handle, void *shared);
 struct peer *mesh_find(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE]);
 uint32_t mesh_new_handle(struct mesh *m);
 /* Counts a refusal and logs why. Returns MESH_REFUSED. */
-/* Keeps the order of addresses after a member was added or moved. */
-void mesh_sort(struct mesh *m);
 int mesh_refuse(struct mesh *m, const uint8_t *key, const char *why);
 /* Deals with one signaling message that came in-band on `ctl` of p. */
 void mesh_in_band(struct peer *p, const uint8_t *text, size_t len, uint64_t now_us);
+
+/* local.c */
+
+/* Begins without STUN servers. Returns 0; -errno. */
+int local_begin(struct mesh *m, uint64_t now_us);
+/* Sends what gathering has to send, acts on what it found. */
+void local_pump(struct mesh *m, uint64_t now_us);
+/* The address with the port of our socket of its family. */
+struct netaddr local_with_port(const struct mesh *m, const struct netaddr *a);
 
 /* peer.c */
 
@@ -173,6 +211,11 @@ struct peer *peer_new(struct mesh *m, const struct mesh_member *member);
 void peer_free(struct peer *p, bool polite, uint64_t now_us);
 /* Starts an offer now. */
 void peer_offer(struct peer *p, uint64_t now_us);
+/* Gives up an offer that nobody answered yet. */
+void peer_drop_open_offer(struct peer *p);
+/* False: this offer was seen before, or there were too many; else it counts. */
+bool peer_may_offer(struct peer *p, const uint8_t nonce[static PROOF_NONCE_SIZE], uint64_t now_us);
+void peer_note_nonce(struct peer *p, const uint8_t nonce[static PROOF_NONCE_SIZE]);
 /* Plans an offer unless one is planned earlier. */
 void peer_plan_offer(struct peer *p, uint64_t at_us);
 /* Answers a verified offer. Returns MESH_OK, MESH_REFUSED; -errno. */
@@ -185,7 +228,6 @@ void peer_timeout(struct peer *p, uint64_t now_us);
 uint64_t peer_deadline_us(const struct peer *p);
 /* Adds the peer to the data plane with its present address. Returns 0; -errno. */
 int peer_attach(struct peer *p);
-struct link *peer_link_by_handle(struct peer *p, uint32_t handle);
 /* The link whose offer has this nonce, or NULL. */
 struct link *peer_link_by_nonce(struct peer *p, const uint8_t nonce[static PROOF_NONCE_SIZE]);
 enum mesh_peer_state peer_state(const struct peer *p);

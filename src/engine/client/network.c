@@ -259,21 +259,6 @@ static void feed_member(struct network *n, const struct msg_computer *c, enum me
 		            LOG_STR("name", member.admission.name));
 }
 
-/* Whoever is not in the list is not connected to the server; a live path to it stays. */
-static void mark_absent(struct network *n, const struct msg_network *m)
-{
-	struct mesh_peer_status p;
-
-	for (size_t i = 0; i < mesh_peer_count(n->mesh); i++) {
-		bool listed = false;
-		mesh_peer_status(n->mesh, i, &p);
-		for (size_t k = 0; k < m->n_computers && !listed; k++)
-			listed = memcmp(m->computers[k].key, p.key, SIG_KEY_SIZE) == 0;
-		if (!listed)
-			mesh_member_offline(n->mesh, p.key, clock_now_us());
-	}
-}
-
 static void disconnect(struct network *n)
 {
 	struct msg m = {.type = MSG_DISCONNECT_NETWORK};
@@ -348,9 +333,10 @@ static void on_connected(struct network *n, const struct msg_network *m)
 		return;
 	n->problem = (struct diag){0};
 	mesh_set_signaling(n->mesh, true, clock_now_us());
-	mark_absent(n, m);
+	mesh_list_begin(n->mesh);
 	for (size_t i = 0; i < m->n_computers; i++)
 		feed_member(n, &m->computers[i], MESH_NEWS_LIST);
+	mesh_list_end(n->mesh, clock_now_us());
 	network_pump(n);
 	supervisor_net_changed(n);
 }
@@ -443,7 +429,8 @@ static void on_renamed(struct network *n, const struct msg_computer_renamed *m)
 		if (memcmp(p.key, m->key, SIG_KEY_SIZE) != 0)
 			continue;
 		member.ip4 = p.ip4;
-		member.connected = p.online;
+		member.connected = p.connected;
+		member.session = p.session;
 		if (mesh_member(n->mesh, &member, MESH_NEWS_NOTICE, clock_now_us()) != MESH_OK)
 			log_debug("a new name was refused");
 		return;

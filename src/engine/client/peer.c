@@ -31,7 +31,7 @@ struct peer *peer_new(struct mesh *m, const struct mesh_member *member)
 		return NULL;
 	}
 	HASH_ADD(hh, m->peers, key, SIG_KEY_SIZE, p);
-	mesh_sort(m);
+	m->unsorted = true;
 	return p;
 }
 
@@ -48,12 +48,7 @@ static void detach(struct peer *p)
 {
 	if (p->handle == 0)
 		return;
-	int r = dataplane_peer_del(p->mesh->c.dataplane, p->handle);
-	if (r < 0)
-		(void)log_err(
-			r,
-			"peer.del"); /* it stays in the data plane without links: it carries nothing */
-	mesh_limbo_add(p->mesh, p->handle, p->stats);
+	mesh_delete_peer(p->mesh, p->handle, p->stats);
 	p->handle = 0;
 	p->stats = NULL;
 }
@@ -98,16 +93,6 @@ int peer_attach(struct peer *p)
 	return 0;
 }
 
-struct link *peer_link_by_handle(struct peer *p, uint32_t handle)
-{
-	struct link *links[] = {p->use, p->next, p->old};
-
-	for (size_t i = 0; i < GV_ARRAY_SIZE(links); i++)
-		if (links[i] != NULL && links[i]->handle == handle)
-			return links[i];
-	return NULL;
-}
-
 struct link *peer_link_by_nonce(struct peer *p, const uint8_t nonce[static PROOF_NONCE_SIZE])
 {
 	struct link *links[] = {p->use, p->next};
@@ -127,6 +112,29 @@ enum mesh_peer_state peer_state(const struct peer *p)
 	if (!p->connected)
 		return MESH_PEER_OFFLINE;
 	return p->failed ? MESH_PEER_FAILED : MESH_PEER_CONNECTING;
+}
+
+void peer_drop_open_offer(struct peer *p)
+{
+	if (p->next != NULL && p->next->state == LINK_OFFERED)
+		link_free(GV_STEAL(p->next), false);
+}
+
+bool peer_may_offer(struct peer *p, const uint8_t nonce[static PROOF_NONCE_SIZE], uint64_t now_us)
+{
+	for (unsigned i = 0; i < GV_MIN(p->n_nonces, (unsigned)PEER_NONCES); i++)
+		if (memcmp(p->nonces[i], nonce, PROOF_NONCE_SIZE) == 0)
+			return false;
+	uint64_t from = GV_MAX(p->offers_us, now_us);
+	if (from - now_us > (uint64_t)PEER_OFFERS_BURST * PEER_OFFER_US)
+		return false;
+	p->offers_us = from + PEER_OFFER_US;
+	return true;
+}
+
+void peer_note_nonce(struct peer *p, const uint8_t nonce[static PROOF_NONCE_SIZE])
+{
+	memcpy(p->nonces[p->n_nonces++ % PEER_NONCES], nonce, PROOF_NONCE_SIZE);
 }
 
 void peer_plan_offer(struct peer *p, uint64_t at_us)
@@ -186,9 +194,9 @@ static int make_offer(struct peer *p, uint64_t now_us)
 
 void peer_offer(struct peer *p, uint64_t now_us)
 {
-	p->offer_at_us = CLOCK_NEVER;
 	if (p->next != NULL)
-		return;
+		return; /* its end plans what follows */
+	p->offer_at_us = CLOCK_NEVER;
 	int r = make_offer(p, now_us);
 	if (r < 0) {
 		(void)log_err(r, "peer.offer",
@@ -224,10 +232,13 @@ static int make_answer(struct peer *p, const struct msg_sdp *msg, const struct p
 	r = proof_answer_sign(&l->answer, &l->offer, p->mesh->c.id);
 	if (r < 0)
 		return err_up(r);
+	r = link_remote_sdp(l, l->offer_sdp, now_us);
+	if (r != MESH_OK)
+		return r;
 	msg_sdp_from_proof(&reply, &l->answer);
 	memcpy(reply.offer_nonce, l->offer.nonce, PROOF_NONCE_SIZE);
 	mesh_signal_sdp(p, MSG_SDP_ANSWER, &reply);
-	return link_remote_sdp(l, l->offer_sdp, now_us);
+	return MESH_OK;
 }
 
 int peer_take_offer(struct peer *p, const struct msg_sdp *msg, const struct proof_offer *offer,
@@ -236,9 +247,6 @@ int peer_take_offer(struct peer *p, const struct msg_sdp *msg, const struct proo
 	if (p->next != NULL && p->next->offerer && p->next->state == LINK_OFFERED &&
 	    memcmp(p->mesh->key, p->key, SIG_KEY_SIZE) < 0)
 		return MESH_OK; /* glare: the offer of the smaller key stands, and that is ours */
-	if (p->next != NULL && memcmp(p->next->offer.nonce, offer->nonce, PROOF_NONCE_SIZE) == 0)
-		return mesh_refuse(p->mesh, p->key, "offer repeated");
-
 	/* The newest offer counts: whoever made it gave up the one before. */
 	link_free(GV_STEAL(p->next), false);
 	p->offer_at_us = CLOCK_NEVER;
@@ -265,7 +273,6 @@ void peer_link_up(struct peer *p, struct link *l, uint64_t now_us)
 		p->old->state = LINK_DRAINING;
 		p->old->deadline_us = now_us + LINK_DRAIN_US;
 	}
-	p->attempts = 0;
 	p->failed = false;
 	p->offer_at_us = CLOCK_NEVER;
 	log_info("peer.up", LOG_STR("peer", p->admission.label), LOG_ADDR("remote", &l->remote),
@@ -282,11 +289,16 @@ static bool reap(struct peer *p, uint64_t now_us)
 	if (p->old != NULL && (p->old->state == LINK_DEAD || now_us >= p->old->deadline_us))
 		link_free(GV_STEAL(p->old), false);
 	if (p->next != NULL && p->next->state == LINK_DEAD) {
-		link_free(GV_STEAL(p->next), false);
+		/* The other side may think that it is up: it is told. */
+		bool polite = p->next->keys_given;
+
+		link_free(GV_STEAL(p->next), polite);
 		plan_retry(p, now_us);
 	}
 	if (p->use != NULL && p->use->state == LINK_DEAD) {
 		log_info("peer.down", LOG_STR("peer", p->admission.label));
+		if (now_us - p->use->created_us >= LINK_GOOD_US)
+			p->attempts = 0;
 		link_free(GV_STEAL(p->use), true);
 		lost = true;
 	}
@@ -295,11 +307,13 @@ static bool reap(struct peer *p, uint64_t now_us)
 
 void peer_timeout(struct peer *p, uint64_t now_us)
 {
-	struct link *links[] = {p->use, p->next, p->old};
-
-	for (size_t i = 0; i < GV_ARRAY_SIZE(links); i++)
-		if (links[i] != NULL)
-			link_timeout(links[i], now_us);
+	/* Each is read when its turn comes: a link that comes up moves the others. */
+	if (p->use != NULL)
+		link_timeout(p->use, now_us);
+	if (p->next != NULL)
+		link_timeout(p->next, now_us);
+	if (p->old != NULL)
+		link_timeout(p->old, now_us);
 	if (reap(p, now_us)) {
 		plan_retry(p, now_us);
 		p->failed = false;
@@ -307,16 +321,19 @@ void peer_timeout(struct peer *p, uint64_t now_us)
 	/* Without the server an offer can only go through a path that still lives. */
 	bool can_signal = (p->mesh->signaling && p->connected) ||
 	                  (p->use != NULL && p->use->state == LINK_UP);
-	if (now_us >= p->offer_at_us && can_signal && !p->mesh->closing)
+	if (p->next != NULL || now_us < p->offer_at_us)
+		return;
+	if (can_signal && !p->mesh->closing)
 		peer_offer(p, now_us);
-	else if (now_us >= p->offer_at_us)
+	else
 		p->offer_at_us = CLOCK_NEVER; /* planned again when the member is back */
 }
 
 uint64_t peer_deadline_us(const struct peer *p)
 {
 	const struct link *links[] = {p->use, p->next, p->old};
-	uint64_t due = p->offer_at_us;
+	/* With an attempt under way the plan waits for its end. */
+	uint64_t due = p->next == NULL ? p->offer_at_us : CLOCK_NEVER;
 
 	for (size_t i = 0; i < GV_ARRAY_SIZE(links); i++) {
 		if (links[i] != NULL) {

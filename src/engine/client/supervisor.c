@@ -343,6 +343,12 @@ static void handle_event(struct supervisor *s, const struct dataplane_event *e)
 {
 	struct network *n = net_by_handle(s, e->net);
 
+	/* What the data plane never took has no net there: whoever waits for it knows the handle. */
+	for (size_t i = 0; e->net == 0 && i < s->n_nets; i++) {
+		if (s->nets[i]->mesh != NULL)
+			mesh_dataplane_event(s->nets[i]->mesh, e, clock_now_us());
+		network_pump(s->nets[i]);
+	}
 	if (n == NULL)
 		return;
 	switch (e->type) {

@@ -259,7 +259,7 @@ static struct link *newest(struct link_addr *first)
 	struct link_addr *best = first;
 
 	for (struct link_addr *a = first; a != NULL; a = a->next) {
-		if (a->link->id != best->link->id && a->order > best->order)
+		if (a->link->id > best->link->id)
 			best = a;
 	}
 	return best->link;
