@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include "hand.h"
 
 #include <stdlib.h>
@@ -118,6 +125,15 @@ const struct chunk *hand_said(const struct hand *h, uint8_t type, size_t i)
 		if (h->said[k].type == type && i-- == 0)
 			return &h->said[k];
 	return NULL;
+}
+
+const struct chunk *hand_must(const struct hand *h, uint8_t type, size_t i)
+{
+	const struct chunk *c = hand_said(h, type, i);
+
+	if (c == NULL)
+		fail_msg("chunk %u was not sent", type);
+	return c;
 }
 
 size_t hand_count(const struct hand *h, uint8_t type)

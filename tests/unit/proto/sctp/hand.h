@@ -47,6 +47,8 @@ void hand_give_sack(struct hand *h, uint32_t cum, const uint16_t *gaps, size_t c
 size_t hand_listen(struct hand *h);
 /* The i-th chunk of that type that was said, or NULL. */
 const struct chunk *hand_said(const struct hand *h, uint8_t type, size_t i);
+/* The same; the test fails when it was not said. */
+const struct chunk *hand_must(const struct hand *h, uint8_t type, size_t i);
 size_t hand_count(const struct hand *h, uint8_t type);
 /* Moves the clock in the steps of the association's own timers. */
 void hand_sleep(struct hand *h, uint64_t us);

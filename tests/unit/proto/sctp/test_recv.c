@@ -25,8 +25,7 @@ static void expect_sack(uint32_t cum, const uint16_t *gaps, size_t count, size_t
 	struct chunk_sack sack;
 
 	hand_listen(&h);
-	const struct chunk *c = hand_said(&h, CHUNK_SACK, 0);
-	assert_non_null(c);
+	const struct chunk *c = hand_must(&h, CHUNK_SACK, 0);
 	assert_int_equal(chunk_sack_read(c, &sack), CHUNK_OK);
 	assert_int_equal(sack.cum, cum);
 	assert_int_equal(sack.gaps, count);
@@ -296,7 +295,7 @@ static void recv_sack_lists_gaps_up_to_its_bound(void **state)
 		hand_sleep(&h, 1000);
 		h.s->in.sack_due = true;
 		hand_listen(&h);
-		const struct chunk *c = hand_said(&h, CHUNK_SACK, 0);
+		const struct chunk *c = hand_must(&h, CHUNK_SACK, 0);
 		assert_int_equal(chunk_sack_read(c, &sack), CHUNK_OK);
 		assert_int_equal(sack.gaps, tunnel ? TUNNEL_SACK_GAPS : 256);
 		chunk_sack_gap(&sack, 0, &start, &end);
@@ -369,8 +368,8 @@ static void recv_data_without_bytes_aborts(void **state)
 	hand_init(&h, false);
 	hand_give_data(&h, h.tsn, 1, 0, ALL, "");
 	hand_listen(&h);
-	assert_non_null(hand_said(&h, CHUNK_ABORT, 0));
-	assert_int_equal(be16_load(hand_said(&h, CHUNK_ABORT, 0)->body), CAUSE_NO_USER_DATA);
+	assert_non_null(hand_must(&h, CHUNK_ABORT, 0));
+	assert_int_equal(be16_load(hand_must(&h, CHUNK_ABORT, 0)->body), CAUSE_NO_USER_DATA);
 	assert_false(sctp_is_up(h.s));
 	hand_deinit(&h);
 }
@@ -383,7 +382,7 @@ static void recv_bad_stream_is_reported_and_acknowledged(void **state)
 	hand_give_data(&h, h.tsn, 1024, 0, ALL, "x");
 	expect_nothing();
 	expect_sack(h.tsn, NULL, 0, 0);
-	assert_non_null(hand_said(&h, CHUNK_ERROR, 0));
+	assert_non_null(hand_must(&h, CHUNK_ERROR, 0));
 	assert_true(sctp_is_up(h.s));
 	hand_deinit(&h);
 }
@@ -404,7 +403,7 @@ static void recv_full_buffer_closes_window_and_recovers(void **state)
 	assert_true(sctp_counters(h.s)->receive_drop > 1000);
 	hand_listen(&h);
 	size_t last = hand_count(&h, CHUNK_SACK);
-	assert_int_equal(chunk_sack_read(hand_said(&h, CHUNK_SACK, last - 1), &sack), CHUNK_OK);
+	assert_int_equal(chunk_sack_read(hand_must(&h, CHUNK_SACK, last - 1), &sack), CHUNK_OK);
 	assert_true(sack.a_rwnd < 2000);
 	hand_give_data(&h, h.tsn, 1, 0, ALL, "first");
 	expect_text("first");

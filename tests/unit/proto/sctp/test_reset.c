@@ -35,8 +35,7 @@ static void ask(uint16_t type, uint32_t sequence, uint32_t last_tsn, const uint1
 static uint32_t answer(void)
 {
 	hand_listen(&h);
-	const struct chunk *c = hand_said(&h, CHUNK_RE_CONFIG, 0);
-	assert_non_null(c);
+	const struct chunk *c = hand_must(&h, CHUNK_RE_CONFIG, 0);
 	assert_int_equal(be16_load(c->body), PARAM_RESET_RESPONSE);
 	return be32_load(c->body + 8);
 }
@@ -196,11 +195,11 @@ static void reset_request_is_repeated_until_answered(void **state)
 	assert_int_equal(sctp_reset_stream(h.s, 5, h.now_us), 0);
 	hand_listen(&h);
 	assert_int_equal(hand_count(&h, CHUNK_RE_CONFIG), 1);
-	uint32_t sequence = be32_load(hand_said(&h, CHUNK_RE_CONFIG, 0)->body + 4);
+	uint32_t sequence = be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4);
 	hand_sleep(&h, RTO_INITIAL_US);
 	hand_listen(&h);
 	assert_int_equal(hand_count(&h, CHUNK_RE_CONFIG), 1);
-	assert_int_equal(be32_load(hand_said(&h, CHUNK_RE_CONFIG, 0)->body + 4), sequence);
+	assert_int_equal(be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4), sequence);
 	be16_store(body, PARAM_RESET_RESPONSE);
 	be16_store(body + 2, sizeof(body));
 	be32_store(body + 4, sequence + 1); /* of another request */

@@ -340,7 +340,7 @@ static void partial_retransmits_gives_up_after_limit(void **state)
 	}
 	assert_int_equal(sent, 3);
 	assert_int_equal(sctp_counters(h.s)->gave_up, 1);
-	assert_int_equal(chunk_forward_read(hand_said(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_int_equal(chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
 	assert_int_equal(f.cum, first);
 	assert_int_equal(f.pairs, 1);
 	chunk_forward_pair(&f, 0, &stream, &ssn);
@@ -377,8 +377,8 @@ static void partial_lifetime_of_half_message_takes_a_tsn(void **state)
 	hand_give_sack(&h, first + sent - 1, NULL, 0);
 	hand_listen(&h);
 	assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
-	assert_non_null(hand_said(&h, CHUNK_FORWARD_TSN, 0));
-	assert_int_equal(chunk_forward_read(hand_said(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_non_null(hand_must(&h, CHUNK_FORWARD_TSN, 0));
+	assert_int_equal(chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
 	assert_int_equal(f.cum, first + sent);
 	assert_int_equal(f.pairs, 1);
 	assert_null(h.s->out.first);
@@ -423,7 +423,7 @@ static void partial_forward_stops_at_last_abandoned(void **state)
 	hand_give_sack(&h, first - 1, gap, 1); /* the first half of the large one came */
 	hand_sleep(&h, RTO_INITIAL_US);
 	hand_listen(&h);
-	assert_int_equal(chunk_forward_read(hand_said(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_int_equal(chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
 	assert_int_equal(f.cum, first);
 	assert_true(said_tsn(first + 2));
 	hand_deinit(&h);
@@ -446,7 +446,7 @@ static void partial_forward_names_each_stream_once(void **state)
 	hand_listen(&h);
 	hand_sleep(&h, RTO_INITIAL_US);
 	hand_listen(&h);
-	assert_int_equal(chunk_forward_read(hand_said(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_int_equal(chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
 	assert_int_equal(f.cum, first + 29);
 	assert_int_equal(f.pairs, 3);
 	for (size_t i = 0; i < 3; i++) {
