@@ -169,7 +169,6 @@ static void handle(struct half *h, const struct dataplane_event *e)
 		break;
 	case DATAPLANE_EVENT_STUN:
 	case DATAPLANE_EVENT_HANDSHAKE:
-	case DATAPLANE_EVENT_FINISHED_AGAIN:
 	case DATAPLANE_EVENT_ALERT:
 	case DATAPLANE_EVENT_LINK_GONE:
 	case DATAPLANE_EVENT_PEER_GONE:

@@ -501,11 +501,6 @@ void link_dataplane_event(struct link *l, const struct dataplane_event *e, uint6
 			link_fail(l, "DTLS input", now_us);
 		link_pump(l, now_us);
 		break;
-	case DATAPLANE_EVENT_FINISHED_AGAIN:
-		if (l->dtls_done)
-			dtls_repeat_last_flight(l->dtls, now_us);
-		link_pump(l, now_us);
-		break;
 	case DATAPLANE_EVENT_ALERT:
 		alert_in(l, e, now_us);
 		break;

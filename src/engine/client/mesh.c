@@ -679,7 +679,6 @@ void mesh_dataplane_event(struct mesh *m, const struct dataplane_event *e, uint6
 	case DATAPLANE_EVENT_TUN_LOST:
 		return; /* the supervisor's */
 	case DATAPLANE_EVENT_HANDSHAKE:
-	case DATAPLANE_EVENT_FINISHED_AGAIN:
 	case DATAPLANE_EVENT_ALERT:
 	case DATAPLANE_EVENT_CTL_OPEN:
 	case DATAPLANE_EVENT_CTL:

@@ -111,10 +111,8 @@ struct dataplane_keys_config {
 enum dataplane_event_type {
 	/* STUN for a known ufrag or transaction prefix: net, local, remote, data. */
 	DATAPLANE_EVENT_STUN,
-	/* A DTLS datagram of the handshake lane from a validated address of `link`: data is raw. */
+	/* Handshake records from a validated address of `link`, those of epoch 1 too: data is raw. */
 	DATAPLANE_EVENT_HANDSHAKE,
-	/* An authentic epoch-1 handshake record after the keys (a repeated Finished) on `link`. */
-	DATAPLANE_EVENT_FINISHED_AGAIN,
 	/* An authentic alert: link; data[0] level, data[1] description. */
 	DATAPLANE_EVENT_ALERT,
 	/* `ctl` is open in both directions on `link`: dataplane_ctl_send() may be used. */

@@ -44,7 +44,7 @@ static bool is_one_data_record(const struct pkt *p)
 	       (size_t)be16_load(p->data + RECORD_LENGTH) + RECORD_HEADER_SIZE == p->len;
 }
 
-/* --- records of one link ------------------------------------------------------------------------- */
+/* --- records of one link, opened together -------------------------------------------------------- */
 
 static void count_refused(struct link *l, const struct record_counters *c)
 {
@@ -73,9 +73,6 @@ static void accept_plains(struct shard *s, struct link *l, size_t n)
 
 		if (p->type == RECORD_TYPE_DATA)
 			s->data_pkts[data++] = p->pkt;
-		else if (p->type == RECORD_TYPE_HANDSHAKE)
-			r = link_event(s, l, EVENT_LANE_HANDSHAKE, DATAPLANE_EVENT_FINISHED_AGAIN,
-			               p->pkt.data, p->pkt.len);
 		else if (p->type == RECORD_TYPE_ALERT && p->pkt.len >= 2)
 			r = link_event(s, l, EVENT_LANE_HANDSHAKE, DATAPLANE_EVENT_ALERT,
 			               p->pkt.data, p->pkt.len);
@@ -120,32 +117,68 @@ static void hold(struct link *l, const struct pkt *p)
 	h->len[h->count++] = (uint16_t)p->len;
 }
 
-/* What a record of a datagram is for. */
-enum fate {
-	FATE_HANDSHAKE, /* to control, as it is */
-	FATE_OPEN,      /* with the keys of the link */
-	FATE_HOLD,
-	FATE_DROP,
-};
+/* --- an address that two links share: one in use, one about to replace it ------------------------ */
 
-static enum fate record_fate(const struct link *l, const uint8_t *record)
+/* Tries the keys of l on one record, whose bytes are as before when they are not the right ones. */
+static bool try_open(struct shard *s, struct link *l, const struct pkt *p,
+                     struct record_counters *c)
 {
-	uint8_t type = record[0];
-	uint16_t epoch = be16_load(record + RECORD_EPOCH);
-	bool keyed = l->keys.record != NULL;
+	memcpy(s->backup, p->data, p->len);
+	size_t n = record_open(l->keys.record, p, 1, s->plains, SHARD_PACKETS, c);
+	if (n == 0)
+		memcpy(p->data, s->backup, p->len);
+	else
+		accept_plains(s, l, n);
+	return n > 0;
+}
 
-	if (epoch == 0)
-		/* A plaintext alert can be forged by anyone: nothing follows from it. */
-		return type == RECORD_TYPE_HANDSHAKE || type == RECORD_TYPE_CCS ? FATE_HANDSHAKE
-		                                                                : FATE_DROP;
-	if (epoch != 1)
-		return FATE_DROP;
-	/* A client has keys before the server's Finished comes: dtls alone knows which Finished this is. */
-	if (type == RECORD_TYPE_HANDSHAKE)
-		return FATE_HANDSHAKE;
-	if (keyed)
-		return FATE_OPEN;
-	return type == RECORD_TYPE_DATA ? FATE_HOLD : FATE_DROP;
+/* A record of epoch 1 for whichever of the links at this address can open it. */
+static void open_or_hold(struct shard *s, struct link_addr *first, const struct pkt *record)
+{
+	struct record_counters c = {0};
+	struct link *waiting = NULL;
+
+	for (struct link_addr *a = first; a != NULL; a = a->next) {
+		if (a->link->keys.record == NULL)
+			waiting = a->link;
+		else if (try_open(s, a->link, record, &c))
+			return;
+	}
+	/* An alert before the keys proves nothing. */
+	if (waiting != NULL && record->data[0] == RECORD_TYPE_DATA)
+		hold(waiting, record);
+	else
+		/* A number that one of them has seen says nothing about the others: the tag decides. */
+		drop(first->link->peer->stats,
+		     c.rx_bad_tag == 0 && c.rx_replay + c.rx_old > 0 ? DATAPLANE_DROP_RX_REPLAY
+		                                                     : DATAPLANE_DROP_RX_AUTH,
+		     1);
+}
+
+/* Handshakes belong to the link that was bound last. */
+static struct link *newest(struct link_addr *first)
+{
+	struct link_addr *best = first;
+
+	for (struct link_addr *a = first; a != NULL; a = a->next) {
+		if (a->order > best->order)
+			best = a;
+	}
+	return best->link;
+}
+
+/* --- records of a datagram ----------------------------------------------------------------------- */
+
+static bool is_handshake(const uint8_t *record)
+{
+	uint16_t epoch = be16_load(record + RECORD_EPOCH);
+
+	/*
+	 * A client has keys before the server's Finished comes, so in epoch 1 too dtls alone knows what is new. A
+	 * plaintext alert can be forged by anyone: nothing follows from it.
+	 */
+	return (record[0] == RECORD_TYPE_HANDSHAKE && epoch <= 1) ||
+	       (record[0] == RECORD_TYPE_CCS && epoch == 0);
 }
 
 static void send_handshake(struct shard *s, struct link *l, const struct run *run,
@@ -156,8 +189,8 @@ static void send_handshake(struct shard *s, struct link *l, const struct run *ru
 		.net = l->peer->net->id,
 		.peer = l->peer->id,
 		.link = l->id,
-		.local = run != NULL ? run->local : l->local,
-		.remote = run != NULL ? run->remote : l->remote,
+		.local = run->local,
+		.remote = run->remote,
 		.data = data,
 		.len = len,
 	};
@@ -167,8 +200,10 @@ static void send_handshake(struct shard *s, struct link *l, const struct run *ru
 }
 
 /* A datagram that is not just one data record: handshake records stay together, others go their ways. */
-static void split(struct shard *s, struct link *l, const struct run *run, const struct pkt *p)
+static void split(struct shard *s, struct link_addr *first, const struct run *run,
+                  const struct pkt *p)
 {
+	struct link *l = newest(first);
 	size_t at = 0, from = 0, handshake = 0; /* handshake bytes that begin at `from` */
 
 	while (p->len - at >= RECORD_HEADER_SIZE) {
@@ -178,8 +213,7 @@ static void split(struct shard *s, struct link *l, const struct run *run, const 
 		if (record.len > p->len - at)
 			break;
 		at += record.len;
-		enum fate fate = record_fate(l, record.data);
-		if (fate == FATE_HANDSHAKE) {
+		if (is_handshake(record.data)) {
 			if (handshake == 0)
 				from = at - record.len;
 			handshake += record.len;
@@ -187,10 +221,8 @@ static void split(struct shard *s, struct link *l, const struct run *run, const 
 		}
 		send_handshake(s, l, run, p->data + from, handshake);
 		handshake = 0;
-		if (fate == FATE_OPEN)
-			open_records(s, l, &record, 1);
-		else if (fate == FATE_HOLD)
-			hold(l, &record);
+		if (be16_load(record.data + RECORD_EPOCH) == 1)
+			open_or_hold(s, first, &record);
 		else
 			drop(l->peer->stats, DATAPLANE_DROP_RX_MALFORMED, 1);
 	}
@@ -199,81 +231,28 @@ static void split(struct shard *s, struct link *l, const struct run *run, const 
 		drop(l->peer->stats, DATAPLANE_DROP_RX_MALFORMED, 1);
 }
 
-static void link_records(struct shard *s, struct link *l, const struct run *run,
-                         const struct pkt *in, size_t n)
+/* Datagrams of an address that belongs to one link or more. */
+static void records(struct shard *s, struct link_addr *first, const struct run *run,
+                    const struct pkt *in, size_t n)
 {
-	size_t first = 0; /* of the data records not opened yet */
+	bool fast = first->next == NULL && first->link->keys.record != NULL;
+	size_t begin = 0; /* of the data records not opened yet */
 
 	for (size_t i = 0; i < n; i++) {
-		if (l->keys.record != NULL && is_one_data_record(&in[i]))
+		if (fast && is_one_data_record(&in[i]))
 			continue;
-		open_records(s, l, in + first, i - first);
-		split(s, l, run, &in[i]);
-		first = i + 1;
+		open_records(s, first->link, in + begin, i - begin);
+		split(s, first, run, &in[i]);
+		begin = i + 1;
 	}
-	open_records(s, l, in + first, n - first);
+	open_records(s, first->link, in + begin, n - begin);
 }
 
-void in_records(struct shard *s, struct link *l, const struct pkt *in, size_t n)
+void in_held(struct shard *s, struct link *l, struct held *h)
 {
-	link_records(s, l, NULL, in, n);
-}
-
-/* --- an address that two links share: one in use, one about to replace it ------------------------ */
-
-/* Tries the keys of l on one record; the bytes are as before unless it was for l. */
-static bool try_open(struct shard *s, struct link *l, const struct pkt *p)
-{
-	struct record_counters c = {0};
-
-	memcpy(s->backup, p->data, p->len);
-	size_t n = record_open(l->keys.record, p, 1, s->plains, SHARD_PACKETS, &c);
-	if (n == 0 && c.rx_replay + c.rx_old == 0) {
-		memcpy(p->data, s->backup, p->len);
-		return false;
-	}
-	count_refused(l, &c);
-	accept_plains(s, l, n);
-	return true;
-}
-
-static void shared_data(struct shard *s, struct link_addr *first, const struct pkt *p)
-{
-	struct link *waiting = NULL;
-
-	for (struct link_addr *a = first; a != NULL; a = a->next) {
-		if (a->link->keys.record == NULL)
-			waiting = a->link;
-		else if (try_open(s, a->link, p))
-			return;
-	}
-	if (waiting != NULL)
-		hold(waiting, p);
-	else
-		drop(first->link->peer->stats, DATAPLANE_DROP_RX_AUTH, 1);
-}
-
-/* Handshakes belong to the link that was bound last. */
-static struct link *newest(struct link_addr *first)
-{
-	struct link_addr *best = first;
-
-	for (struct link_addr *a = first; a != NULL; a = a->next) {
-		if (a->link->id > best->link->id)
-			best = a;
-	}
-	return best->link;
-}
-
-static void shared_records(struct shard *s, struct link_addr *first, const struct run *run,
-                           const struct pkt *in, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (is_one_data_record(&in[i]))
-			shared_data(s, first, &in[i]);
-		else
-			split(s, newest(first), run, &in[i]);
-	}
+	for (unsigned i = 0; i < h->count; i++)
+		s->in_pkts[i] = (struct pkt){.data = h->data[i], .len = h->len[i]};
+	open_records(s, l, s->in_pkts, h->count);
 }
 
 /* --- runs ---------------------------------------------------------------------------------------- */
@@ -308,10 +287,8 @@ static void flush_run(struct shard *s, struct run *run)
 	if (a == NULL) {
 		for (size_t i = 0; i < run->count; i++)
 			hold_early(run->net, run, &s->in_pkts[i]);
-	} else if (a->next == NULL) {
-		link_records(s, a->link, run, s->in_pkts, run->count);
 	} else {
-		shared_records(s, a, run, s->in_pkts, run->count);
+		records(s, a, run, s->in_pkts, run->count);
 	}
 	run->count = 0;
 }

@@ -447,14 +447,9 @@ void link_set_keys(struct shard *s, struct link *l, struct link_keys *moved)
 	l->keys = *moved;
 	*moved = (struct link_keys){0};
 	l->held = NULL;
-	if (held != NULL) {
-		struct pkt in[HELD_RECORDS];
-
-		for (unsigned i = 0; i < held->count; i++)
-			in[i] = (struct pkt){.data = held->data[i], .len = held->len[i]};
-		in_records(s, l, in, held->count);
-		mem_free(held);
-	}
+	if (held != NULL)
+		in_held(s, l, held);
+	mem_free(held);
 	work(s, l);
 }
 

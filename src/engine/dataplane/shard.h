@@ -424,8 +424,8 @@ bool link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_
 void out_tun(struct shard *s, struct net *n);
 /* Reads the socket likewise. */
 void in_udp(struct shard *s, struct net *n, struct udp *u);
-/* Datagrams from a validated address of l, in their order; their bytes are changed. */
-void in_records(struct shard *s, struct link *l, const struct pkt *in, size_t n);
+/* Records of type 23 that waited for the keys of l, which are here now; their bytes are changed. */
+void in_held(struct shard *s, struct link *l, struct held *h);
 /* One received IP packet; written to the TUN by deliver_flush() at the latest. */
 void deliver(struct shard *s, struct link *l, const uint8_t *data, size_t len);
 void deliver_flush(struct shard *s, struct link *l);

@@ -26,13 +26,13 @@
 
 static const char label_ctl[] = "ctl", label_ip[] = "ip";
 
-static struct record *make_record(enum record_role role)
+struct record *rogue_record(enum record_role role, uint8_t seed)
 {
 	struct record_keys keys = {.role = role, .nonce_start = UINT64_C(1) << (32 + role)};
 	struct record *r = NULL;
 
-	memset(keys.client_key, 1, sizeof(keys.client_key));
-	memset(keys.server_key, 2, sizeof(keys.server_key));
+	memset(keys.client_key, seed, sizeof(keys.client_key));
+	memset(keys.server_key, seed + 1, sizeof(keys.server_key));
 	assert_int_equal(record_new(&r, &keys, AEAD_BACKEND_EVP), 0);
 	return r;
 }
@@ -103,7 +103,7 @@ void rogue_keys(struct rogue *g)
 	const struct dcep_config dcep = {.side = server ? DCEP_SIDE_CLIENT : DCEP_SIDE_SERVER,
 	                                 .max_channels = 8};
 	const struct dataplane_keys_config keys = {
-		.record = make_record(server ? RECORD_ROLE_SERVER : RECORD_ROLE_CLIENT),
+		.record = rogue_record(server ? RECORD_ROLE_SERVER : RECORD_ROLE_CLIENT, 1),
 		.role = g->role,
 		.sctp_local_port = 5000,
 		.sctp_remote_port = 5000,
@@ -111,7 +111,7 @@ void rogue_keys(struct rogue *g)
 		.zero_checksum = true,
 	};
 
-	g->record = make_record(server ? RECORD_ROLE_CLIENT : RECORD_ROLE_SERVER);
+	g->record = rogue_record(server ? RECORD_ROLE_CLIENT : RECORD_ROLE_SERVER, 1);
 	assert_int_equal(sctp_new(&g->sctp, &sctp), 0);
 	assert_int_equal(dcep_new(&g->dcep, &dcep), 0);
 	assert_int_equal(dataplane_link_addr(g->d, ROGUE_LINK, &g->remote), 0);

@@ -60,6 +60,8 @@ struct rogue {
 bool rogue_start(struct rogue *g, enum dataplane_dtls_role role);
 void rogue_stop(struct rogue *g);
 
+/* One end of epoch 1 with keys made from seed. */
+struct record *rogue_record(enum record_role role, uint8_t seed);
 /* Gives the link address, path and keys; the peer has the other half. */
 void rogue_keys(struct rogue *g);
 /* All of that and both channels open, `ip` allowed. */

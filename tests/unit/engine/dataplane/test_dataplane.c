@@ -662,6 +662,46 @@ static void dataplane_replacing_link_leaves_first_alone(void **state)
 	rogue_stop(&g);
 }
 
+/* Both links have keys: each record finds its own, whatever its type. */
+static void dataplane_shared_address_opens_with_right_keys(void **state)
+{
+	struct dataplane_keys_config keys = {
+		.role = DATAPLANE_DTLS_SERVER, .sctp_local_port = 5000, .sctp_remote_port = 5000};
+	struct record *own, *second;
+	uint8_t record[256];
+	size_t n;
+
+	(void)state;
+	start_up(DATAPLANE_DTLS_CLIENT);
+	own = rogue_record(RECORD_ROLE_SERVER, 9);
+	second = rogue_record(RECORD_ROLE_CLIENT, 9);
+	keys.record = own;
+	assert_int_equal(dataplane_link_add(g.d, ROGUE_PEER, ROGUE_LINK2, "two", 8, &g.link2), 0);
+	assert_int_equal(dataplane_link_addr(g.d, ROGUE_LINK2, &g.remote), 0);
+	assert_int_equal(dataplane_link_keys(g.d, ROGUE_LINK2, &keys), 0);
+	rogue_settle(&g);
+	expect_delivery(PEER, US);
+	assert_int_equal(
+		record_seal_one(second, RECORD_TYPE_ALERT, "\1\0", 2, record, sizeof(record), &n),
+		0);
+	rogue_raw(&g, record, n);
+	rogue_run(&g, alert, "ALERT of the second");
+	assert_int_equal(g.event_link, ROGUE_LINK2);
+	g.events[DATAPLANE_EVENT_ALERT] = 0;
+	assert_int_equal(
+		record_seal_one(g.record, RECORD_TYPE_ALERT, "\1\0", 2, record, sizeof(record), &n),
+		0);
+	rogue_raw(&g, record, n);
+	rogue_run(&g, alert, "ALERT of the first");
+	assert_int_equal(g.event_link, ROGUE_LINK);
+	record[20] ^= 1;
+	record[10]++; /* another sequence number: not a replay */
+	rogue_raw(&g, record, n);
+	rogue_count(&g, &g.peer.drop[DATAPLANE_DROP_RX_AUTH], 1, "neither");
+	record_free(second);
+	rogue_stop(&g);
+}
+
 static void dataplane_drop_name_every_reason_has_one(void **state)
 {
 	(void)state;
@@ -710,6 +750,7 @@ int main(void)
 		cmocka_unit_test(dataplane_stun_known_passes_unknown_does_not),
 		cmocka_unit_test(dataplane_send_raw_leaves_as_it_is),
 		cmocka_unit_test(dataplane_replacing_link_leaves_first_alone),
+		cmocka_unit_test(dataplane_shared_address_opens_with_right_keys),
 		cmocka_unit_test(dataplane_drop_name_every_reason_has_one),
 	};
 
