@@ -117,6 +117,44 @@ static void update_kick_of_offline_member_is_seen_on_return(void **state)
 	close_party(&p);
 }
 
+static void update_ban_counts_though_the_invite_stays(void **state)
+{
+	struct party p;
+
+	(void)state;
+	open_party(&p);
+	assert_int_equal(document_ban(p.n.doc, p.c.key), DOCUMENT_OK);
+	rig_net_sign(&p.n);
+	assert_int_equal(rig_update(&p.owner, &p.n), MSG_DOCUMENT_UPDATED);
+	rig_expect(&p.c, MSG_KICKED);
+	assert_int_equal(rig_join(&p.c, &p.n, p.n.password, "c"), MSG_ERROR);
+	expect_code(&p.c, MSG_ERROR_BANNED);
+	assert_int_equal(rig_connect_network(&p.b, &p.n), MSG_NETWORK_CONNECTED);
+	close_party(&p);
+}
+
+static void update_address_of_kicked_rests_and_is_given_again(void **state)
+{
+	struct party p;
+	struct rig_computer d, e;
+
+	(void)state;
+	open_party(&p);
+	rig_login(&p.r, &d, 4);
+	rig_login(&p.r, &e, 5);
+	assert_int_equal(document_ban(p.n.doc, p.c.key), DOCUMENT_OK);
+	rig_net_sign(&p.n);
+	assert_int_equal(rig_update(&p.owner, &p.n), MSG_DOCUMENT_UPDATED);
+	assert_int_equal(rig_join(&d, &p.n, p.n.link, "d"), MSG_NETWORK_JOINED);
+	assert_int_equal(rig_last_octet(&d), 4);
+	rig_advance(&p.r, RIG_REST_S);
+	assert_int_equal(rig_join(&e, &p.n, p.n.link, "e"), MSG_NETWORK_JOINED);
+	assert_int_equal(rig_last_octet(&e), 3);
+	rig_computer_free(&d);
+	rig_computer_free(&e);
+	close_party(&p);
+}
+
 static void update_unban_lets_back_in(void **state)
 {
 	struct party p;
@@ -328,6 +366,8 @@ int main(void)
 		cmocka_unit_test(update_kick_removes_and_tells),
 		cmocka_unit_test(update_kicked_computer_cannot_come_back),
 		cmocka_unit_test(update_kick_of_offline_member_is_seen_on_return),
+		cmocka_unit_test(update_ban_counts_though_the_invite_stays),
+		cmocka_unit_test(update_address_of_kicked_rests_and_is_given_again),
 		cmocka_unit_test(update_unban_lets_back_in),
 		cmocka_unit_test(update_withdrawn_invite_removes_its_members),
 		cmocka_unit_test(update_old_document_is_stale),
