@@ -160,6 +160,20 @@ static void recv_fragment_that_does_not_fit_is_dropped(void **state)
 	hand_deinit(&h);
 }
 
+/* A second end: it belongs to nothing. */
+static void recv_fragment_after_the_end_is_not_joined(void **state)
+{
+	(void)state;
+	hand_init(&h, false);
+	hand_give_data(&h, h.tsn + 1, 1, 0, E | U, "b");
+	hand_give_data(&h, h.tsn + 2, 1, 0, E | U, "bogus");
+	hand_give_data(&h, h.tsn, 1, 0, B | U, "a");
+	expect_text("ab");
+	expect_nothing();
+	assert_int_equal(h.s->in.run_count, 0);
+	hand_deinit(&h);
+}
+
 /* RFC 3758 3.6 */
 static void recv_forward_skips_and_releases(void **state)
 {
@@ -499,6 +513,7 @@ int main(void)
 		cmocka_unit_test(recv_fragments_in_any_order_are_joined),
 		cmocka_unit_test(recv_fragments_of_two_messages_do_not_mix),
 		cmocka_unit_test(recv_fragment_that_does_not_fit_is_dropped),
+		cmocka_unit_test(recv_fragment_after_the_end_is_not_joined),
 		cmocka_unit_test(recv_forward_skips_and_releases),
 		cmocka_unit_test(recv_forward_delivers_what_is_held_below),
 		cmocka_unit_test(recv_forward_old_or_far_is_bounded),

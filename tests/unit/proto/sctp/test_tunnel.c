@@ -322,6 +322,27 @@ static void tunnel_repeated_kept_chunk_lost_again_is_seen(void **state)
 	hand_deinit(&h);
 }
 
+/* What left before the repetition says nothing about it. */
+static void tunnel_repeated_kept_chunk_is_given_its_time(void **state)
+{
+	struct sctp_send_options o = {.stream = 0, .ppid = 53};
+	uint16_t gap[] = {2, 2};
+	unsigned seen = 0;
+
+	(void)state;
+	setup(true);
+	assert_int_equal(sctp_send(h.s, &o, "ctl", 3, h.now_us), 0);
+	hand_listen(&h);
+	send_ok(20, 100);
+	for (; gap[1] <= 21; gap[1]++) {
+		hand_give_sack(&h, first - 1, gap, 1);
+		hand_listen(&h);
+		seen += (unsigned)hand_count(&h, CHUNK_DATA);
+	}
+	assert_int_equal(seen, 1);
+	hand_deinit(&h);
+}
+
 static void tunnel_forward_is_paced(void **state)
 {
 	uint16_t gap[] = {2, 2};
@@ -535,6 +556,7 @@ int main(void)
 		cmocka_unit_test(tunnel_late_packet_closes_gap_without_forward),
 		cmocka_unit_test(tunnel_forward_waits_for_kept_chunk),
 		cmocka_unit_test(tunnel_repeated_kept_chunk_lost_again_is_seen),
+		cmocka_unit_test(tunnel_repeated_kept_chunk_is_given_its_time),
 		cmocka_unit_test(tunnel_forward_is_paced),
 		cmocka_unit_test(tunnel_breaker_opens_and_recovers),
 		cmocka_unit_test(tunnel_idle_is_silent),
