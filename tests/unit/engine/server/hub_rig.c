@@ -17,9 +17,7 @@ void rig_prepare(struct rig *r)
 {
 	log_set_level(LOG_LEVEL_ERR);
 	*r = (struct rig){.t = {.us = 1000000, .unix_s = RIG_START_S}};
-	(void)snprintf(r->dir, sizeof(r->dir), "/tmp/govpn-hub-XXXXXX");
-	assert_non_null(mkdtemp(r->dir));
-	(void)snprintf(r->db, sizeof(r->db), "%s/db", r->dir);
+	(void)snprintf(r->db, sizeof(r->db), ":memory:");
 	r->config = (struct hub_config){.limits = HUB_LIMITS_DEFAULT,
 	                                .names = {RIG_HOST},
 	                                .n_names = 1,
@@ -29,6 +27,13 @@ void rig_prepare(struct rig *r)
 	                                .n_stun = 2};
 	r->config.stun[0] = netaddr_ip4(0, 3478);
 	assert_true(netaddr_parse("203.0.113.7:3479", &r->config.stun[1]));
+}
+
+void rig_on_disk(struct rig *r)
+{
+	(void)snprintf(r->dir, sizeof(r->dir), "/tmp/govpn-hub-XXXXXX");
+	assert_non_null(mkdtemp(r->dir));
+	(void)snprintf(r->db, sizeof(r->db), "%s/db", r->dir);
 }
 
 void rig_start(struct rig *r)
@@ -54,6 +59,7 @@ static void stop(struct rig *r)
 
 void rig_restart(struct rig *r)
 {
+	assert_true(r->dir[0] != '\0');
 	stop(r);
 	rig_start(r);
 }
@@ -64,6 +70,8 @@ void rig_close(struct rig *r)
 	char path[128];
 
 	stop(r);
+	if (r->dir[0] == '\0')
+		return;
 	for (size_t i = 0; i < GV_ARRAY_SIZE(suffixes); i++) {
 		(void)snprintf(path, sizeof(path), "%s%s", r->db, suffixes[i]);
 		(void)unlink(path); /* not each one is there */

@@ -3,7 +3,7 @@
 #define GV_UNIT_ENGINE_SERVER_HUB_RIG_H
 
 /*
- * hub_rig - a hub on a database in a temporary folder, with connections that are only texts, for the hub's tests.
+ * hub_rig - a hub on a database of its own, with connections that are only texts, for the hub's tests.
  *
  * A computer of the rig has an identity made from a number. Functions assert what every test expects and return what a test
  * may want to look at.
@@ -62,6 +62,8 @@ void rig_open(struct rig *r);
 /* With other limits or times than the usual: change r->config between rig_prepare() and rig_start(). */
 void rig_prepare(struct rig *r);
 void rig_start(struct rig *r);
+/* Between the two: the database is a file, for rig_restart(); otherwise it is in memory. */
+void rig_on_disk(struct rig *r);
 /* Frees the hub and its connections and opens the same database again. */
 void rig_restart(struct rig *r);
 void rig_close(struct rig *r);

@@ -15,14 +15,27 @@ struct party {
 	struct rig_net n;
 };
 
-static void open_party(struct party *p, const char *subnet)
+static void start_party(struct party *p, const char *subnet)
 {
-	rig_open(&p->r);
+	rig_start(&p->r);
 	rig_login(&p->r, &p->owner, 1);
 	rig_login(&p->r, &p->b, 2);
 	rig_login(&p->r, &p->c, 3);
 	rig_net(&p->n, &p->owner, subnet);
 	assert_int_equal(rig_create(&p->owner, &p->n), MSG_NETWORK_CREATED);
+}
+
+static void open_party(struct party *p, const char *subnet)
+{
+	rig_prepare(&p->r);
+	start_party(p, subnet);
+}
+
+static void open_party_on_disk(struct party *p, const char *subnet)
+{
+	rig_prepare(&p->r);
+	rig_on_disk(&p->r);
+	start_party(p, subnet);
 }
 
 static void close_party(struct party *p)
@@ -298,7 +311,7 @@ static void join_wrong_passwords_survive_a_restart(void **state)
 	struct identity *wrong = wrong_password();
 
 	(void)state;
-	open_party(&p, "10.1.2.0/24");
+	open_party_on_disk(&p, "10.1.2.0/24");
 	for (unsigned i = 0; i < 5; i++)
 		join_refused(&p.b, &p.n, wrong, "b", MSG_ERROR_INVITE_REFUSED);
 	rig_disconnect(&p.owner);
@@ -392,7 +405,7 @@ static void join_membership_and_address_survive_a_restart(void **state)
 	struct party p;
 
 	(void)state;
-	open_party(&p, "10.1.2.0/24");
+	open_party_on_disk(&p, "10.1.2.0/24");
 	join_ok(&p.b, &p.n, p.n.link, "b");
 	rig_disconnect(&p.owner);
 	rig_disconnect(&p.b);
