@@ -487,11 +487,6 @@ static void on_found(void *user, enum sigclient_result result, const struct msg 
 	struct op *op = user;
 	struct join *j = op->data;
 
-	if (result == SIGCLIENT_ERROR && m->error.code == MSG_ERROR_NO_SUCH_NETWORK) {
-		/* The same as for a wrong password: codes cannot be tried out. */
-		op_fail(op, EXIT_CODE_REFUSED, "no such network, or a wrong password");
-		return;
-	}
 	if (result != SIGCLIENT_OK) {
 		op_fail_request(op, result, m);
 		return;
