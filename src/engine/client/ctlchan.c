@@ -215,6 +215,9 @@ static void take_document(struct link *l, const uint8_t *bytes, size_t n)
 	gv_cleanup(document_freep) struct document *doc = NULL;
 	struct mesh_event e = {.type = MESH_EVENT_DOCUMENT};
 
+	/* One at a time is looked at; a newer one is asked for at the next hello. */
+	if (m->document_waits)
+		return;
 	int r = document_parse(&doc, bytes, n, m->c.doc->network_id, NULL);
 	if (r != DOCUMENT_OK) {
 		(void)mesh_refuse(m, l->peer->key, "document refused");

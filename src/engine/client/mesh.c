@@ -145,6 +145,8 @@ void mesh_emit(struct mesh *m, const struct mesh_event *e, const void *data, siz
 
 	if (o == NULL || len == 0)
 		return;
+	if (e->type == MESH_EVENT_DOCUMENT)
+		m->document_waits = true;
 	memcpy(o->data, data, len);
 	o->event.data = o->data;
 	o->event.len = len;
@@ -161,6 +163,8 @@ int mesh_event(struct mesh *m, struct mesh_event *out)
 		m->out_tail = &m->out_head;
 	m->n_out--;
 	*out = m->out_given->event;
+	if (out->type == MESH_EVENT_DOCUMENT)
+		m->document_waits = false;
 	return 1;
 }
 
@@ -602,7 +606,8 @@ void mesh_in_band(struct peer *p, const uint8_t *text, size_t len, uint64_t now_
 	struct mesh *m = p->mesh;
 	struct msg msg;
 
-	if (msg_parse(&msg, (const char *)text, len, MSG_FROM_CLIENT, NULL) != MSG_OK) {
+	/* As the server would forward it: without a message_id, which only requests have. */
+	if (msg_parse(&msg, (const char *)text, len, MSG_FROM_SERVER, NULL) != MSG_OK) {
 		(void)mesh_refuse(m, p->key, "malformed in-band signaling"); /* counted */
 		return;
 	}

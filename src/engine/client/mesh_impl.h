@@ -174,6 +174,7 @@ struct mesh {
 	uint64_t limbo_retry_us;
 	struct mesh_out *out_head, **out_tail, *out_given;
 	size_t n_out;
+	bool document_waits; /* in the queue of events */
 	uint64_t refused;
 };
 

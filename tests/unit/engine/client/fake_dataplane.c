@@ -31,6 +31,8 @@ struct dataplane {
 	uint32_t peer_in_use[4096]; /* link handle by peer handle */
 	struct netaddr peer_ip[4096];
 	unsigned allowed;
+	bool refuses;        /* deletions */
+	uint8_t stun_id[12]; /* of the last message to nobody here */
 };
 
 struct under_way {
@@ -82,6 +84,16 @@ void fake_bind(unsigned i, struct mesh *m)
 void fake_cut(bool cut)
 {
 	wire_cut = cut;
+}
+
+void fake_refuse(unsigned i, bool refuse)
+{
+	planes[i].refuses = refuse;
+}
+
+const uint8_t *fake_stun_id(unsigned i)
+{
+	return planes[i].stun_id;
 }
 
 static void post(unsigned from, unsigned to, enum dataplane_event_type type, uint32_t link,
@@ -234,6 +246,29 @@ unsigned fake_deliver(uint64_t now_us)
 	return n;
 }
 
+void fake_end_links(void)
+{
+	for (unsigned i = 0; i < FAKE_COMPUTERS; i++)
+		for (unsigned k = 0; k < LINKS; k++) {
+			struct fake_link *l = &planes[i].links[k];
+
+			if (l->handle != 0 && l->record != NULL)
+				post(i, i, DATAPLANE_EVENT_LINK_DOWN, l->handle, l->peer, NULL, 0);
+		}
+}
+
+void fake_say(unsigned i, const void *data, size_t len)
+{
+	for (unsigned k = 0; k < LINKS; k++)
+		if (planes[i].links[k].handle != 0 && planes[i].links[k].ip_open) {
+			int r = dataplane_ctl_send(&planes[i], planes[i].links[k].handle, data,
+			                           len);
+
+			assert(r == 0);
+			return;
+		}
+}
+
 unsigned fake_links(unsigned i)
 {
 	unsigned n = 0;
@@ -292,6 +327,8 @@ int dataplane_peer_add(struct dataplane *d, uint32_t net, uint32_t peer,
 
 int dataplane_peer_del(struct dataplane *d, uint32_t peer)
 {
+	if (d->refuses)
+		return -ENOBUFS;
 	post(d->index, d->index, DATAPLANE_EVENT_PEER_GONE, 0, peer, NULL, 0);
 	return 0;
 }
@@ -396,6 +433,8 @@ int dataplane_link_del(struct dataplane *d, uint32_t link, bool polite)
 {
 	struct fake_link *l = find(d, link);
 
+	if (d->refuses)
+		return -ENOBUFS;
 	if (l == NULL)
 		return 0;
 	unsigned to;
@@ -417,6 +456,8 @@ int dataplane_send_raw(struct dataplane *d, uint32_t net, const struct netaddr *
 	(void)local;
 	if (to >= 0 && len > 0)
 		post(d->index, (unsigned)to, DATAPLANE_EVENT_STUN, 0, 0, data, len);
+	else if (len >= 20)
+		memcpy(d->stun_id, (const uint8_t *)data + 8, sizeof(d->stun_id));
 	return 0;
 }
 

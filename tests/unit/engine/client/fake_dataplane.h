@@ -12,6 +12,7 @@
 #include "engine/client/mesh.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define FAKE_COMPUTERS 3
@@ -28,6 +29,15 @@ void fake_bind(unsigned i, struct mesh *m);
 unsigned fake_deliver(uint64_t now_us);
 /* The wire between all computers is cut. */
 void fake_cut(bool cut);
+
+/* The command lane of computer i is full for deletions. */
+void fake_refuse(unsigned i, bool refuse);
+/* Every association with keys ends, on both sides. */
+void fake_end_links(void);
+/* A ctl message of computer i on its link in use, past its mesh. */
+void fake_say(unsigned i, const void *data, size_t len);
+/* Transaction id of the last STUN message of computer i to an address of no computer. */
+const uint8_t *fake_stun_id(unsigned i);
 
 /* What the mesh of computer i has installed. */
 unsigned fake_links(unsigned i);
