@@ -204,9 +204,6 @@ void ice_live_valid(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 		p->valid_event = true;
 		if (a->first_valid_us == 0)
 			a->first_valid_us = now_us;
-		/* Perhaps the peer's address changed and this is the new one: is the selected pair alive? */
-		if (is_govpn(a) && p != a->selected)
-			a->suspect_us = now_us;
 	}
 	if (p->peer_nominated)
 		ice_live_nominated(a, p, now_us);

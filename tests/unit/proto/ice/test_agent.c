@@ -245,6 +245,7 @@ static void agent_without_answers_loses_consent_after_30_s(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		connect_two(&w, modes[i]);
 		uint64_t until_us = w.seen[0].send_until_us;
+		assert_true(until_us <= w.now_us + 30 * S);
 		w.dead = addr("192.0.2.2:4000");
 		run(&w, until_us - w.now_us - 1 * MS);
 		assert_int_equal(w.seen[0].disconnected, 0);
@@ -330,6 +331,32 @@ static void agent_controlled_moves_and_the_peer_follows(void **state)
 	wire_deinit(&w);
 }
 
+/* A side gets another address that nobody told the peer, who goes on hearing data. */
+static void agent_with_a_new_address_is_followed(void **state)
+{
+	struct netaddr old[2] = {addr("192.0.2.1:4000"), addr("192.0.2.2:4000")};
+	struct netaddr fresh = addr("192.0.2.9:4000");
+	struct wire w;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		connect_two(&w, ICE_MODE_GOVPN);
+		run(&w, 10 * S);
+		ice_remove_local(w.a[i], &old[i], w.now_us);
+		w.dead = old[i];
+		run(&w, 1 * MS);
+		assert_int_equal(w.seen[i].disconnected, 1);
+		assert_int_equal(add_host(w.a[i], "192.0.2.9:4000", 0, w.now_us), ICE_OK);
+		for (unsigned t = 0; t < 10; t++) {
+			ice_heard(w.a[1 - i], w.now_us);
+			run(&w, 100 * MS);
+		}
+		assert_true(netaddr_equal(&w.seen[i].local, &fresh));
+		assert_true(netaddr_equal(&w.seen[1 - i].remote, &fresh));
+		wire_deinit(&w);
+	}
+}
+
 static void agents_restart_keep_the_path_until_a_new_one(void **state)
 {
 	struct wire w;
@@ -405,6 +432,7 @@ int main(void)
 		cmocka_unit_test(agent_without_answers_loses_consent_after_30_s),
 		cmocka_unit_test(agents_with_two_paths_change_and_return),
 		cmocka_unit_test(agent_controlled_moves_and_the_peer_follows),
+		cmocka_unit_test(agent_with_a_new_address_is_followed),
 		cmocka_unit_test(agents_restart_keep_the_path_until_a_new_one),
 		cmocka_unit_test(agent_without_a_path_says_failed),
 		cmocka_unit_test(agent_new_without_memory_fails),

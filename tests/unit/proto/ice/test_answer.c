@@ -318,6 +318,75 @@ static void pairs_of_one_foundation_wait_frozen(void **state)
 	ice_free(l.a);
 }
 
+/* Our first request died at the peer's NAT; the peer's own says that it is open now. */
+static void check_is_repeated_when_the_peer_is_heard(void **state)
+{
+	struct lone l;
+	struct ice_packet p, q;
+	struct stun_msg m;
+
+	(void)state;
+	lone_init(&l, ICE_ROLE_CONTROLLED, ICE_MODE_STANDARD);
+	lone_set_remote(&l);
+	add_remote(l.a, "192.0.2.2:4000", 0, l.now_us);
+	assert_true(next_sent(&l, &p, &m));
+	l.now_us += 60 * MS;
+	assert_int_equal(feed_request(&l, FLAW_NONE, false), ICE_OK);
+	assert_true(next_sent(&l, &q, &m));
+	assert_int_equal(m.class, STUN_CLASS_SUCCESS);
+	assert_true(next_sent(&l, &q, &m));
+	assert_true(l.now_us == START + 60 * MS);
+	assert_memory_equal(p.data, q.data, p.len);
+	ice_free(l.a);
+}
+
+/* A valid pair waits a little for the better one that may still come; then it is nominated. */
+static void nomination_waits_for_a_better_pair(void **state)
+{
+	struct lone l;
+	struct ice_packet p, q;
+	struct stun_msg m;
+
+	(void)state;
+	lone_init(&l, ICE_ROLE_CONTROLLING, ICE_MODE_GOVPN);
+	lone_set_remote(&l);
+	add_remote(l.a, "192.0.2.3:4000", 0, l.now_us);
+	add_remote(l.a, "192.0.2.2:4000", 5, l.now_us);
+	assert_true(next_sent(&l, &p, &m));
+	assert_true(next_sent(&l, &q, &m));
+	assert_true(netaddr_equal(&q.remote, &l.remote));
+	uint64_t valid_us = l.now_us;
+	assert_int_equal(feed_answer(&l, &q, PEER_PWD, &l.remote), ICE_OK);
+	do {
+		assert_true(next_sent(&l, &q, &m));
+	} while (!m.use_candidate);
+	assert_true(netaddr_equal(&q.remote, &l.remote));
+	assert_true(l.now_us == valid_us + 200 * MS);
+	ice_free(l.a);
+}
+
+static void answer_after_consent_ran_out_counts_for_nothing(void **state)
+{
+	struct lone l;
+	struct ice_packet p, last = {0};
+	struct ice_event e;
+
+	(void)state;
+	lone_connect(&l, ICE_MODE_STANDARD);
+	uint64_t end_us = l.now_us + 31 * S;
+	while (l.now_us < end_us) {
+		while (ice_output(l.a, &p, l.now_us) == 1)
+			last = p;
+		l.now_us += 10 * MS;
+		ice_timeout(l.a, l.now_us);
+	}
+	assert_int_equal(ice_event(l.a, &e), 1);
+	assert_int_equal(e.type, ICE_EVENT_DISCONNECTED);
+	assert_int_equal(feed_answer(&l, &last, PEER_PWD, &l.remote), ICE_OK);
+	assert_int_equal(ice_event(l.a, &e), 0);
+	ice_free(l.a);
+}
+
 static void answer_from_elsewhere_or_forged_is_ignored(void **state)
 {
 	struct lone l;
@@ -581,6 +650,9 @@ int main(void)
 		cmocka_unit_test(check_unanswered_is_repeated_and_fails),
 		cmocka_unit_test(checks_are_paced_and_ordered),
 		cmocka_unit_test(pairs_of_one_foundation_wait_frozen),
+		cmocka_unit_test(check_is_repeated_when_the_peer_is_heard),
+		cmocka_unit_test(nomination_waits_for_a_better_pair),
+		cmocka_unit_test(answer_after_consent_ran_out_counts_for_nothing),
 		cmocka_unit_test(answer_from_elsewhere_or_forged_is_ignored),
 		cmocka_unit_test(request_replayed_gets_nothing),
 		cmocka_unit_test(request_redirected_is_not_amplified_and_moves_nothing),
