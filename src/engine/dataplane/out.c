@@ -48,6 +48,8 @@ static void flush(struct shard *s)
 		stat_add(&stats->tx_bytes, t->bytes);
 		atomic_store_explicit(&t->link->shared->sent_us, s->now_us, memory_order_relaxed);
 	}
+	/* Even when nothing left: the association waits for an answer that does not come. */
+	shard_timer(s, t->link, sctp_deadline_us(t->link->keys.sctp));
 	batch_reset(&t->batch);
 	t->link = NULL;
 	t->packets = 0;

@@ -394,6 +394,26 @@ static void dataplane_tx_without_consent_is_dropped(void **state)
 	rogue_stop(&g);
 }
 
+static bool peer_knows_of_loss(const struct rogue *r)
+{
+	return sctp_counters(r->sctp)->skipped_tsn > 0;
+}
+
+/* The last packet of a burst is lost and nothing more is sent: the association still notices by its timer. */
+static void dataplane_tx_loss_at_end_is_given_up(void **state)
+{
+	(void)state;
+	start_up(DATAPLANE_DTLS_CLIENT);
+	atomic_store(&g.link.send_until_us, 0);
+	rogue_tun_write(&g, packet, rogue_packet(packet, US, PEER, 5));
+	uint64_t end = clock_now_us() + 1000000;
+	while (atomic_load(&g.peer.drop[DATAPLANE_DROP_TX_NO_CONSENT]) == 0 && clock_now_us() < end)
+		rogue_turn(&g);
+	atomic_store(&g.link.send_until_us, CLOCK_NEVER);
+	rogue_run(&g, peer_knows_of_loss, "FORWARD-TSN");
+	rogue_stop(&g);
+}
+
 static void dataplane_tx_too_big_is_answered(void **state)
 {
 	(void)state;
@@ -737,6 +757,7 @@ int main(void)
 		cmocka_unit_test(dataplane_tx_to_nobody_is_counted),
 		cmocka_unit_test(dataplane_tx_foreign_source_is_dropped),
 		cmocka_unit_test(dataplane_tx_without_consent_is_dropped),
+		cmocka_unit_test(dataplane_tx_loss_at_end_is_given_up),
 		cmocka_unit_test(dataplane_tx_too_big_is_answered),
 		cmocka_unit_test(dataplane_tx_large_without_df_is_cut),
 		cmocka_unit_test(dataplane_stranger_datagrams_are_counted),
