@@ -132,6 +132,7 @@ int ice_add_local(struct ice_agent *a, const struct ice_cand *c, uint64_t now_us
 void ice_remove_local(struct ice_agent *a, const struct netaddr *base, uint64_t now_us)
 {
 	bool had_selected = a->selected != NULL;
+	uint64_t until_us = ice_live_send_until(a);
 
 	for (unsigned i = 0; i < ICE_MAX_CANDIDATES; i++) {
 		if (a->locals[i].used && netaddr_equal(&a->locals[i].c.base, base))
@@ -142,7 +143,7 @@ void ice_remove_local(struct ice_agent *a, const struct netaddr *base, uint64_t 
 			ice_pair_remove(a, p);
 	}
 	if (had_selected && a->selected == NULL)
-		ice_live_lose(a, now_us);
+		ice_live_lose(a, until_us, now_us);
 	update_deadline(a);
 }
 
@@ -276,8 +277,8 @@ int ice_set_remote(struct ice_agent *a, const char *ufrag, const char *pwd, uint
 		begin_generation(a);
 	}
 	a->cur.has_remote = true;
-	strcpy(a->cur.remote_ufrag, ufrag);
-	strcpy(a->cur.remote_pwd, pwd);
+	memcpy(a->cur.remote_ufrag, ufrag, strlen(ufrag) + 1);
+	memcpy(a->cur.remote_pwd, pwd, strlen(pwd) + 1);
 	ice_live_start(a, now_us);
 	update_deadline(a);
 	return ICE_OK;

@@ -13,6 +13,26 @@
  * Thread:    the owner's.
  * Memory:    all at ice_new(): at most ICE_MAX_CANDIDATES candidates each way and ICE_MAX_PAIRS pairs.
  * Time:      now_us is monotonic microseconds.
+ *
+ * How the selected pair is watched between our own peers (ICE_MODE_GOVPN); all numbers are in live.c:
+ *
+ *   data flows      only consent: a check when the last answer is 6 to 9 s old.
+ *   data, silence   something was heard or sent since the last answer, and then nothing is heard for 1 s: a check.
+ *   idle            a check 2.5 to 4 s after the peer was last heard. Its checks count as hearing, so of two idle
+ *                   peers one asks for both: 10 packets in 15 s, both directions together. The best other
+ *                   valid pair is checked each 30 s, which keeps it known and its NAT open.
+ *   no answer       the check is repeated each 200 ms (or 1.25 RTT). From the first repetition on ICE_EVENT_QUIET
+ *                   is told and all other valid pairs are checked alike, and after 1 s of silence all failed pairs
+ *                   again, in rounds 2, 4, .. 30 s apart. After 10 s without an answer it is one check a second, after
+ *                   30 s one each 2 s, without end.
+ *   dead            3 checks and 500 ms (or 2 RTT) without an answer, and another valid pair answered since: sends move
+ *                   there. While data still comes over the pair the checks are a second apart and it takes 5.
+ *
+ * So traffic is back about 1.6 s after a path died under load, where another one exists. Whoever moves tells the peer: the
+ * controlling side nominates, the controlled side's checks on its new pair carry USE-CANDIDATE, which makes the
+ * controlling side check at once whether its own pair is alive. A check from a new address alone never moves
+ * anything: our check back must be answered, and the selected pair must be dead or the new one nominated. A better pair
+ * that failed is tried again each 30 s and nominated when it works.
  */
 
 #include "base/macro.h"
@@ -40,8 +60,7 @@ enum ice_role {
 /* How lively the path is watched. */
 enum ice_mode {
 	ICE_MODE_STANDARD, /* any WebRTC peer: consent each 5 s, a new path only by restart */
-	ICE_MODE_GOVPN, /* own peers: checks each 200 ms after 1 s of silence; an authenticated check
-	                    * from a new address moves the selected pair there */
+	ICE_MODE_GOVPN,    /* own peers: as told above */
 };
 
 struct ice_config {
@@ -66,7 +85,7 @@ enum ice_event_type {
 	ICE_EVENT_PAIR_VALID, /* pair: may be received from now on */
 	ICE_EVENT_SELECTED,   /* pair: send here from now on (first nomination, move or restart) */
 	ICE_EVENT_CONSENT,    /* send_until_us: the selected pair may be used until then */
-	ICE_EVENT_QUIET,      /* nothing heard for 1 s: checks are running faster */
+	ICE_EVENT_QUIET, /* a check was not answered, or the address went away: looking for a path */
 	ICE_EVENT_DISCONNECTED, /* consent ran out (RFC 7675): stop sending; a restart may bring it back */
 	ICE_EVENT_FAILED, /* every pair failed and both sides ended their candidates, or 30 s passed */
 };
@@ -98,7 +117,12 @@ enum ice_result {
 
 /* Adds a local candidate (host or server-reflexive with its base). May be called at any time (trickle). */
 int ice_add_local(struct ice_agent *a, const struct ice_cand *c, uint64_t now_us) gv_nonnull(1, 2);
-/* Forgets local candidates with this base (an address that went away) and their pairs. */
+/*
+ * Forgets local candidates with this base (an address that went away) and their pairs. When the selected one is among
+ * them, another valid one is selected at once; without one, own peers get ICE_EVENT_QUIET and a pair of a new
+ * address is selected as soon as it is valid (ICE_EVENT_DISCONNECTED only when consent would have run out), others
+ * get ICE_EVENT_DISCONNECTED.
+ */
 void ice_remove_local(struct ice_agent *a, const struct netaddr *base, uint64_t now_us)
 	gv_nonnull(1, 2);
 /* No more local candidates in this generation. */

@@ -143,7 +143,8 @@ struct ice_agent {
 	uint64_t first_valid_us; /* of this generation; 0: none yet */
 	uint64_t fail_us;        /* when to look whether all failed */
 	struct ice_pair *selected;
-	bool lost; /* had a selected pair in this generation, and its address went away */
+	bool lost;              /* had a selected pair, and its address went away */
+	uint64_t lost_until_us; /* when its consent ends */
 
 	uint64_t data_us;     /* last ice_heard() */
 	uint64_t data_out_us; /* first ice_sent() since something was heard; 0: none */
@@ -219,8 +220,8 @@ void ice_live_valid(struct ice_agent *a, struct ice_pair *p, uint64_t now_us);
 void ice_live_nominated(struct ice_agent *a, struct ice_pair *p, uint64_t now_us);
 /* Remote credentials came: the time to connect begins. */
 void ice_live_start(struct ice_agent *a, uint64_t now_us);
-/* The selected pair was removed with its address. */
-void ice_live_lose(struct ice_agent *a, uint64_t now_us);
+/* The selected pair was removed with its address; it could have been used until until_us. */
+void ice_live_lose(struct ice_agent *a, uint64_t until_us, uint64_t now_us);
 /* Sends go over p from now on. */
 void ice_live_select(struct ice_agent *a, struct ice_pair *p, uint64_t now_us);
 /* Decides what time alone changes: nomination, dead paths, consent, failure. */

@@ -111,21 +111,24 @@ void ice_live_start(struct ice_agent *a, uint64_t now_us)
 	a->ev_failed = false;
 }
 
-void ice_live_lose(struct ice_agent *a, uint64_t now_us)
+void ice_live_lose(struct ice_agent *a, uint64_t until_us, uint64_t now_us)
 {
-	a->lost = is_govpn(a);
+	a->lost = true;
+	a->lost_until_us = until_us;
+	a->start_us = 0;
 	a->probing = false;
 	a->announce = false;
 	a->revive_us = 0;
 	a->revive_step_us = REVIVE_MIN_US;
 	a->ev_selected = false;
 	a->ev_consent = false;
-	ice_live_start(a, now_us);
+	a->ev_quiet = !a->disconnected;
+	/* Between our own peers another path may come before consent would have run out. */
+	if (!is_govpn(a) && !a->disconnected) {
+		a->disconnected = true;
+		a->ev_disconnected = true;
+	}
 	ice_live_evaluate(a, now_us);
-	if (a->selected != NULL)
-		return;
-	a->disconnected = true;
-	a->ev_disconnected = true;
 }
 
 void ice_live_select(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
@@ -140,6 +143,7 @@ void ice_live_select(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 		leave(a, before);
 	a->lost = false;
 	a->failed = false;
+	a->ev_quiet = false;
 	a->disconnected = false;
 	a->probing = false;
 	a->announce = false;
@@ -448,10 +452,15 @@ static void watch_lost(struct ice_agent *a, uint64_t now_us)
 {
 	struct ice_pair *other = best_other(a, ago(now_us, CONSENT_LIFE_US) + 1);
 
-	if (other != NULL)
+	if (other != NULL) {
 		move(a, other, now_us);
-	else
-		revive(a, now_us);
+		return;
+	}
+	revive(a, now_us);
+	if (!a->disconnected && now_us >= a->lost_until_us) {
+		a->disconnected = true;
+		a->ev_disconnected = true;
+	}
 }
 
 /* The failed pair above the selected one that was tried longest ago, or NULL. */
@@ -587,9 +596,11 @@ uint64_t ice_live_deadline(struct ice_agent *a)
 	uint64_t revive_us = CLOCK_NEVER;
 	if (a->probing && a->selected != NULL)
 		revive_us = GV_MAX(a->revive_us, a->selected->heard_us + SILENCE_US);
-	else if (a->lost && a->selected == NULL)
+	else if (a->lost && a->selected == NULL && is_govpn(a))
 		revive_us = a->revive_us;
 	due_us = GV_MIN(due_us, revive_us);
+	if (a->lost && a->selected == NULL && !a->disconnected)
+		due_us = GV_MIN(due_us, a->lost_until_us);
 	if (rotation(a) != NULL)
 		due_us = GV_MIN(due_us, a->rotate_us);
 	return due_us;

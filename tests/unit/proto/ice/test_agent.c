@@ -345,7 +345,7 @@ static void agent_with_a_new_address_is_followed(void **state)
 		ice_remove_local(w.a[i], &old[i], w.now_us);
 		w.dead = old[i];
 		run(&w, 1 * MS);
-		assert_int_equal(w.seen[i].disconnected, 1);
+		assert_int_equal(w.seen[i].quiet, 1);
 		assert_int_equal(add_host(w.a[i], "192.0.2.9:4000", 0, w.now_us), ICE_OK);
 		for (unsigned t = 0; t < 10; t++) {
 			ice_heard(w.a[1 - i], w.now_us);
@@ -357,6 +357,28 @@ static void agent_with_a_new_address_is_followed(void **state)
 	}
 }
 
+static void agent_that_lost_its_address_says_so_when_consent_ends(void **state)
+{
+	static const enum ice_mode modes[] = {ICE_MODE_STANDARD, ICE_MODE_GOVPN};
+	struct netaddr old = addr("192.0.2.1:4000");
+	struct wire w;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		connect_two(&w, modes[i]);
+		uint64_t until_us = w.seen[0].send_until_us;
+		ice_remove_local(w.a[0], &old, w.now_us);
+		run(&w, until_us - w.now_us - 1 * MS);
+		assert_int_equal(w.seen[0].disconnected, modes[i] == ICE_MODE_STANDARD);
+		run(&w, 1 * MS);
+		assert_int_equal(w.seen[0].disconnected, 1);
+		run(&w, 60 * S);
+		assert_int_equal(w.seen[0].disconnected, 1);
+		assert_int_equal(w.seen[0].failed, 0);
+		wire_deinit(&w);
+	}
+}
+
 static void agents_restart_keep_the_path_until_a_new_one(void **state)
 {
 	struct wire w;
@@ -364,7 +386,7 @@ static void agents_restart_keep_the_path_until_a_new_one(void **state)
 
 	(void)state;
 	connect_two(&w, ICE_MODE_GOVPN);
-	strcpy(old_ufrag, ice_local_ufrag(w.a[0]));
+	(void)snprintf(old_ufrag, sizeof(old_ufrag), "%s", ice_local_ufrag(w.a[0]));
 	ice_restart(w.a[0], w.now_us);
 	assert_string_not_equal(old_ufrag, ice_local_ufrag(w.a[0]));
 	assert_true(ice_owns_ufrag(w.a[0], old_ufrag, strlen(old_ufrag)));
@@ -433,6 +455,7 @@ int main(void)
 		cmocka_unit_test(agents_with_two_paths_change_and_return),
 		cmocka_unit_test(agent_controlled_moves_and_the_peer_follows),
 		cmocka_unit_test(agent_with_a_new_address_is_followed),
+		cmocka_unit_test(agent_that_lost_its_address_says_so_when_consent_ends),
 		cmocka_unit_test(agents_restart_keep_the_path_until_a_new_one),
 		cmocka_unit_test(agent_without_a_path_says_failed),
 		cmocka_unit_test(agent_new_without_memory_fails),

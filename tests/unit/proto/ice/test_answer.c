@@ -215,14 +215,14 @@ static void check_has_the_attributes_of_rfc8445(void **state)
 	struct lone l;
 	struct ice_packet p;
 	struct stun_msg m;
-	char name[64] = PEER_UFRAG ":";
+	char name[64];
 
 	(void)state;
 	lone_init(&l, ICE_ROLE_CONTROLLING, ICE_MODE_STANDARD);
 	lone_set_remote(&l);
 	add_remote(l.a, "192.0.2.2:4000", 0, l.now_us);
 	assert_true(next_sent(&l, &p, &m));
-	strcat(name, ice_local_ufrag(l.a));
+	(void)snprintf(name, sizeof(name), PEER_UFRAG ":%s", ice_local_ufrag(l.a));
 	assert_int_equal(m.username_len, strlen(name));
 	assert_memory_equal(m.username, name, m.username_len);
 	assert_true(m.has_priority && m.has_controlling && !m.use_candidate);

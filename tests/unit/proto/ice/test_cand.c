@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,7 +161,7 @@ static void cand_format_srflx_names_its_base(void **state)
 	char text[ICE_CAND_TEXT_SIZE];
 
 	(void)state;
-	strcpy(c.foundation, "77");
+	(void)snprintf(c.foundation, sizeof(c.foundation), "77");
 	ice_cand_format(&c, text);
 	assert_string_equal(text, "candidate:77 1 udp 1694498815 203.0.113.1 5000 typ srflx raddr "
 	                          "192.0.2.1 rport 4000");
