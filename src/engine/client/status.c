@@ -92,7 +92,8 @@ static json_t *counter(const struct dataplane_stats *stats, const _Atomic uint64
 static json_t *peer_json(const struct mesh_peer_status *p)
 {
 	char id[ENC_BASE64_SIZE(SIG_KEY_SIZE)];
-	const struct dataplane_stats *st = p->stats;
+	static const struct dataplane_stats none; /* before the first link */
+	const struct dataplane_stats *has = p->stats, *st = has != NULL ? has : &none;
 
 	enc_base64url(id, p->key, sizeof(p->key));
 	return json_pack("{s:s,s:s,s:s,s:o,s:o,s:b,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", id,
@@ -100,9 +101,9 @@ static json_t *peer_json(const struct mesh_peer_status *p)
 	                 ip_json(&p->ip4), "ipv6", ip_json(&p->ip6), "online", (int)p->online,
 	                 "state", peer_word(p->state), "path", status_path(p), "rtt_ms",
 	                 p->rtt_us != 0 ? json_real((double)p->rtt_us / 1000) : json_null(),
-	                 "rx_bytes", counter(st, &st->rx_bytes), "tx_bytes",
-	                 counter(st, &st->tx_bytes), "rx_packets", counter(st, &st->rx_packets),
-	                 "tx_packets", counter(st, &st->tx_packets), "dropped", dropped_json(st));
+	                 "rx_bytes", counter(has, &st->rx_bytes), "tx_bytes",
+	                 counter(has, &st->tx_bytes), "rx_packets", counter(has, &st->rx_packets),
+	                 "tx_packets", counter(has, &st->tx_packets), "dropped", dropped_json(has));
 }
 
 static json_t *peers_json(const struct network *n)

@@ -233,19 +233,23 @@ static void check_stopped(struct supervisor *s)
 	done(s->done_user);
 }
 
+/* Tells the operations that wait for n, until one of them ends by it (true): it is freed then. */
+static bool tell_ops(const struct network *n)
+{
+	for (struct op *op = n->sup->ops; op != NULL; op = op->next) {
+		if (op->net == n && !op->dead && op->net_changed != NULL && op->net_changed(op))
+			return true;
+	}
+	return false;
+}
+
 void supervisor_net_changed(struct network *n)
 {
 	struct supervisor *s = n->sup;
-	bool again = true;
 
 	/* An answered operation leaves the list, and its end may change more: look from the start. */
-	while (again) {
-		again = false;
-		for (struct op *op = s->ops; op != NULL && !again; op = op->next) {
-			if (op->net == n && !op->dead && op->net_changed != NULL)
-				again = op->net_changed(op);
-		}
-	}
+	while (tell_ops(n))
+		;
 	check_stopped(s);
 }
 
