@@ -18,6 +18,7 @@ no real network does.
 
 import ctypes
 import os
+import re
 import subprocess
 import time
 
@@ -371,9 +372,19 @@ class Lab:
             command("cc", "-O2", "-D_GNU_SOURCE", source, "-o", path)
         return path
 
+    def findings(self):
+        """Reports of a sanitizer in the logs: [(name of the log, report)]."""
+        found = []
+        for name, path in self.logs.items():
+            with open(path, encoding="utf-8", errors="replace") as f:
+                report = re.search(r"^.*(Sanitizer: |runtime error: )(.*\n){0,120}", f.read(), re.M)
+            if report:
+                found.append((name, report[0]))
+        return found
+
     def tails(self, lines=40):
         """The ends of all logs, and what each daemon says about itself."""
-        parts = []
+        parts = [f"--- sanitizer, {name}\n{report}" for name, report in self.findings()]
         for name, path in self.logs.items():
             with open(path, encoding="utf-8", errors="replace") as f:
                 parts.append(f"--- {name}\n" + "".join(f.readlines()[-lines:]).rstrip())

@@ -120,6 +120,7 @@ def inside(args):
     lab = lab_module.Lab(args.slow)
     try:
         note = importlib.import_module(item.name).scenario(lab)
+        lab_module.check(not lab.findings(), "a sanitizer has found something")
         if note:
             print(f"note: {note}")
         if args.logs:
