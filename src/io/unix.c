@@ -360,8 +360,7 @@ static int receive_line(int fd, struct buf *reply)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK ? err_here(-ETIMEDOUT)
-			                                               : err_here(-errno);
+			return err_here(errno == EAGAIN ? -ETIMEDOUT : -errno);
 		if (n == 0)
 			return UNIX_CLOSED;
 		const char *end = memchr(chunk, '\n', (size_t)n);

@@ -115,8 +115,8 @@ static void post_creds(struct world *w, unsigned from)
 {
 	struct signal *s = post(w, 1 - from, SIGNAL_CREDS);
 
-	strcpy(s->ufrag, ice_local_ufrag(w->sides[from].agent));
-	strcpy(s->pwd, ice_local_pwd(w->sides[from].agent));
+	(void)snprintf(s->ufrag, sizeof(s->ufrag), "%s", ice_local_ufrag(w->sides[from].agent));
+	(void)snprintf(s->pwd, sizeof(s->pwd), "%s", ice_local_pwd(w->sides[from].agent));
 }
 
 static void deliver_signal(struct world *w, struct signal *s)

@@ -259,7 +259,7 @@ static void parse_media_fingerprint_wins(void **state)
 	/* At session level there is another one. */
 	const char *at = strstr(chromium, "a=group");
 	(void)snprintf(text, sizeof(text), "%.*sa=fingerprint:sha-256 00%s\r\n%s",
-	               (int)(at - chromium), chromium, FP + 2, at);
+	               (int)(at - chromium), chromium, &FP[2], at);
 	assert_int_equal(parse(text, &s), SDP_OK);
 	check_fingerprint(&s);
 }
