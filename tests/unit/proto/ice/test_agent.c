@@ -2,6 +2,8 @@
 
 /* Two agents joined by a wire without delay. */
 
+#include <stdio.h>
+
 #include "fixture.h"
 
 #include "base/mem.h"

@@ -2,6 +2,8 @@
 
 /* One agent and a peer made by hand that may be hostile: what is answered, and what is sent. */
 
+#include <stdio.h>
+
 #include "fixture.h"
 
 #include "base/bytes.h"
