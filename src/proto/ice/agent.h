@@ -16,23 +16,23 @@
  *
  * How the selected pair is watched between our own peers (ICE_MODE_GOVPN); all numbers are in live.c:
  *
- *   data flows      only consent: a check when the last answer is 6 to 9 s old.
- *   data, silence   something was heard or sent since the last answer, and then nothing is heard for 1 s: a check.
- *   idle            a check 2.5 to 4 s after the peer was last heard. Its checks count as hearing, so of two idle
- *                   peers one asks for both: 10 packets in 15 s, both directions together. The best other
- *                   valid pair is checked each 30 s, which keeps it known and its NAT open.
- *   no answer       the check is repeated each 200 ms (or 1.25 RTT). From the first repetition on ICE_EVENT_QUIET
- *                   is told and all other valid pairs are checked alike, and after 1 s of silence all failed pairs
- *                   again, in rounds 2, 4, .. 30 s apart. After 10 s without an answer it is one check a second, after
- *                   30 s one each 2 s, without end.
- *   dead            3 checks and 500 ms (or 2 RTT) without an answer, and another valid pair answered since: sends move
- *                   there. While data still comes over the pair the checks are a second apart and it takes 5.
+ *   data flows     only consent: a check when the last answer is 6 to 9 s old.
+ *   data, silence  something was heard or sent since the last answer, then nothing is heard for 1 s: a check.
+ *   idle           a check 2.5 to 4 s after the peer was last heard. Its checks count as hearing, so of two
+ *                  idle peers one asks for both: 10 packets in 15 s, both directions together. The best
+ *                  other valid pair is checked each 30 s, which keeps it known and its NAT open.
+ *   no answer      the check is repeated each 200 ms (or 1.25 RTT). From the first repetition on
+ *                  ICE_EVENT_QUIET is told and all other valid pairs are checked alike, and after 1 s of
+ *                  silence all failed pairs again, in rounds 2, 4, .. 30 s apart. After 10 s without an
+ *                  answer it is one check a second, after 30 s one each 2 s, without end.
+ *   dead           3 checks and 500 ms (or 2 RTT) without an answer, and another valid pair answered since:
+ *                  sends move there. While data still comes the checks are a second apart and it takes 5.
  *
- * So traffic is back about 1.6 s after a path died under load, where another one exists. Whoever moves tells the peer: the
- * controlling side nominates, the controlled side's checks on its new pair carry USE-CANDIDATE, which makes the
- * controlling side check at once whether its own pair is alive. A check from a new address alone never moves
- * anything: our check back must be answered, and the selected pair must be dead or the new one nominated. A better pair
- * that failed is tried again each 30 s and nominated when it works.
+ * So traffic is back about 1.6 s after a path died under load, where another one exists. Whoever moves tells
+ * the peer: the controlling side nominates; the controlled side's checks on its new pair carry USE-CANDIDATE,
+ * which makes the controlling side check at once whether its own pair is alive. A check from a new address
+ * alone never moves anything: our check back must be answered, and the selected pair must be dead or the new
+ * one nominated. A better pair that failed is tried again each 30 s and nominated when it works.
  */
 
 #include "base/macro.h"
@@ -118,10 +118,10 @@ enum ice_result {
 /* Adds a local candidate (host or server-reflexive with its base). May be called at any time (trickle). */
 int ice_add_local(struct ice_agent *a, const struct ice_cand *c, uint64_t now_us) gv_nonnull(1, 2);
 /*
- * Forgets local candidates with this base (an address that went away) and their pairs. When the selected one is among
- * them, another valid one is selected at once; without one, own peers get ICE_EVENT_QUIET and a pair of a new
- * address is selected as soon as it is valid (ICE_EVENT_DISCONNECTED only when consent would have run out), others
- * get ICE_EVENT_DISCONNECTED.
+ * Forgets local candidates with this base (an address that went away) and their pairs. When the selected one
+ * is among them: own peers select another valid one at once, or get ICE_EVENT_QUIET and select a pair of a new
+ * address as soon as it is valid (ICE_EVENT_DISCONNECTED only when consent would have run out); others get
+ * ICE_EVENT_DISCONNECTED.
  */
 void ice_remove_local(struct ice_agent *a, const struct netaddr *base, uint64_t now_us)
 	gv_nonnull(1, 2);
