@@ -115,7 +115,9 @@ static struct block *block_enter(struct ws_server *s, const struct netaddr *remo
 			return NULL;
 		}
 	}
-	if (b->conns >= s->config.max_conns_block)
+	/* Behind a proxy everybody comes from there. */
+	bool is_proxy = s->config.trust_forwarded && netaddr_is_loopback(remote);
+	if (b->conns >= s->config.max_conns_block && !is_proxy)
 		return NULL;
 	b->conns++;
 	return b;

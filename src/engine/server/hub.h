@@ -142,7 +142,7 @@ void hub_output_done(struct hub *h, struct hub_conn *c) gv_nonnull(1, 2);
 bool hub_conn_is_authenticated(const struct hub_conn *c) gv_nonnull(1);
 /* To be closed when the queue is empty. */
 bool hub_conn_is_closing(const struct hub_conn *c) gv_nonnull(1);
-/* Logged in: the name of the computer's key for logs, else "". out holds 16 bytes. */
+/* Logged in: the beginning of the computer's key, for logs; else "". Returns out. */
 const char *hub_conn_label(const struct hub_conn *c, char out[static 16]) gv_nonnull(1, 2);
 
 uint64_t hub_deadline_us(const struct hub *h) gv_nonnull(1);

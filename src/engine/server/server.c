@@ -11,6 +11,7 @@
 #include "engine/server/hub.h"
 #include "engine/server/metrics.h"
 #include "engine/server/page.h"
+#include "engine/server/quota.h"
 #include "engine/server/store.h"
 #include "engine/server/stun_service.h"
 #include "io/loop.h"
@@ -31,10 +32,14 @@
 LOG_MODULE("server");
 
 #define SOCKETS_MAX       20000
-#define SOCKETS_BLOCK_MAX 12000
+#define SOCKETS_BLOCK_MAX 4096
 #define TIMEOUT_S         10
+#define HTTP_BLOCKS       4096
 #define PATH_SIZE         1024
 #define CERT_NAMES_MAX    (SERVER_LISTEN_MAX + 4)
+
+/* Pages asked for by one address block: some of them read the database. */
+static const struct quota_rate http_rate = {.per_minute = 600, .burst = 200};
 
 struct server {
 	struct server_config config;
@@ -44,6 +49,7 @@ struct server {
 	struct hub *hub;
 	struct ws_server *ws;
 	struct stun_service *stun;
+	struct quota_table *http;
 	struct loop_timer *timer, *end;
 	struct loop_signal *term, *interrupt;
 	bool is_stopping;
@@ -184,8 +190,15 @@ static int answer(struct server *s, const char *path, struct ws_response *out)
 
 static void on_http(void *user, const struct ws_request *request, struct ws_response *out)
 {
-	int r = answer(user, request->path, out);
+	struct server *s = user;
 
+	if (!netaddr_is_loopback(&request->remote) &&
+	    !quota_table_take(s->http, &request->remote, clock_now_us())) {
+		out->status = 429;
+		out->type = "text/plain; charset=utf-8";
+		return;
+	}
+	int r = answer(s, request->path, out);
 	if (r < 0) {
 		log_limited(LOG_LEVEL_WARN, 10, "server.http", LOG_STR("path", request->path),
 		            LOG_I64("error", r));
@@ -419,7 +432,9 @@ static int open_hub(struct server *s)
 	if (s->config.public_url != NULL)
 		config.names[config.n_names++] = link_server_host_port(&s->public, public);
 	memcpy(config.stun, s->info.stun, sizeof(s->info.stun));
-	int r = hub_new(&s->hub, &config, &t);
+	int r = quota_table_new(&s->http, &http_rate, HTTP_BLOCKS, rng_u32(&config.rng));
+	if (r == 0)
+		r = hub_new(&s->hub, &config, &t);
 	return r < 0 ? err_up(r) : 0;
 }
 
@@ -524,6 +539,7 @@ void server_close(struct server *s)
 	loop_signal_close(s->interrupt);
 	loop_free(s->loop);
 	hub_free(s->hub);
+	quota_table_free(s->http);
 	store_close(s->store);
 	if (s->lock_fd >= 0)
 		(void)close(s->lock_fd); /* only a lock */

@@ -102,6 +102,7 @@ static int authenticate(struct hub_request *q)
 	struct proof_login proof = {.host = a->host, .session = a->session};
 	uint32_t lo = GV_MAX(a->version_lo, (uint32_t)MSG_VERSION_LO);
 	uint32_t hi = GV_MIN(a->version_hi, (uint32_t)MSG_VERSION_HI);
+	char label[16];
 
 	if (c->is_authenticated)
 		return hub_refuse(q, MSG_ERROR_BAD_REQUEST, "logged in already");
@@ -137,6 +138,8 @@ static int authenticate(struct hub_request *q)
 	if (r < 0)
 		return err_up(r);
 	reply_authenticated(q, hi);
+	log_info("session.login", LOG_STR("computer", hub_conn_label(c, label)),
+	         LOG_STR("name", a->name));
 	return 0;
 }
 
