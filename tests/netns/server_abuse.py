@@ -168,6 +168,7 @@ def scenario(lab):
         logs_in(server)
     grown = resident_kb(server.process) - before
     check(server.process.poll() is None, "the server ended")
-    check(grown <= 20 << 10, f"the server grew by {grown} kB")
+    # Sanitizers keep what was freed.
+    check(grown <= 20 << 10 or lab.slow > 1, f"the server grew by {grown} kB")
     check(server.stop() == 0, "the server did not end well")
     return f"login beside {SLOW_SOCKETS} slow connections at most {worst * 1000:.0f} ms, {grown} kB more"
