@@ -165,8 +165,8 @@ struct sender {
 	uint32_t flight;             /* payload bytes of kept chunks in flight */
 	uint32_t a_rwnd;             /* of the last SACK */
 	uint32_t counts[OUT_STATES]; /* entries by state */
-	bool fast;   /* one packet may go although the window is closed (RFC 9260 7.2.4) */
-	bool filled; /* the window was full when something was sent last: it is being used (7.2.1) */
+	bool fast; /* one packet may go although the window is closed (RFC 9260 7.2.4) */
+	bool filled; /* no packet more fitted the window after the last one: it is being used (7.2.1) */
 	uint8_t burst; /* packets of new data left until the next SACK or message */
 	uint16_t *ssn; /* next of each stream, as far as used */
 	uint32_t ssn_count;

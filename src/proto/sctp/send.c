@@ -199,7 +199,7 @@ bool send_needs_timer(const struct sctp *s)
 void send_sent(struct sctp *s, struct out_chunk *c, uint64_t now_us)
 {
 	s->out.last_sent_us = now_us;
-	s->out.filled = s->out.flight >= s->cc.cwnd;
+	s->out.filled = s->out.flight + s->cc.mtu > s->cc.cwnd;
 	s->counters.data_out++;
 	c->after = s->out.next_tsn;
 	c->misses = 0;

@@ -115,6 +115,40 @@ static void setup_foreign_or_damaged_cookie_is_dropped(void **state)
 	hand_deinit(&h);
 }
 
+/* One end's COOKIE ECHO with any byte changed must not make an association; unchanged it does. */
+static void setup_tampered_cookie_is_dropped(void **state)
+{
+	struct sctp_net *net = sctp_net_new(14, NULL, NULL);
+	static uint8_t train[2][4096];
+	struct batch out = BATCH_INIT(train[0], sizeof(train[0]), 0, 0);
+
+	(void)state;
+	sctp_connect(net->end[0], net->now_us);
+	for (int i = 0; i < 2; i++) {
+		batch_reset(&out);
+		assert_int_equal(sctp_output(net->end[i], &out, net->now_us), 1);
+		struct pkt p = batch_datagram(&out, 0);
+		sctp_input(net->end[1 - i], &p, 1, net->now_us);
+	}
+	batch_reset(&out);
+	assert_int_equal(sctp_output(net->end[0], &out, net->now_us), 1);
+	assert_int_equal(train[0][SCTP_HEADER_BYTES], CHUNK_COOKIE_ECHO);
+	for (size_t i = SCTP_HEADER_BYTES + CHUNK_HEADER_BYTES; i < out.len; i++) {
+		struct pkt p = {.data = train[1], .len = out.len};
+
+		memcpy(train[1], train[0], out.len);
+		train[1][i] ^= 0x40;
+		le32_store(train[1] + 8, 0);
+		packet_checksum_write(train[1], out.len);
+		sctp_input(net->end[1], &p, 1, net->now_us);
+		assert_int_equal(net->end[1]->state, ASSOC_CLOSED);
+	}
+	struct pkt p = batch_datagram(&out, 0);
+	sctp_input(net->end[1], &p, 1, net->now_us);
+	assert_true(sctp_is_up(net->end[1]));
+	sctp_net_free(net);
+}
+
 /* INIT, with some parameters, to a closed association. What is answered: a chunk type, or -1. */
 static int answer_to_init(uint32_t tag, uint32_t a_rwnd, uint16_t out, uint16_t in,
                           const void *params, size_t params_len, uint32_t packet_tag)
@@ -376,6 +410,7 @@ int main(void)
 		cmocka_unit_test(setup_silence_ends_with_timeout),
 		cmocka_unit_test(setup_old_cookie_is_stale_and_init_repeated),
 		cmocka_unit_test(setup_foreign_or_damaged_cookie_is_dropped),
+		cmocka_unit_test(setup_tampered_cookie_is_dropped),
 		cmocka_unit_test(setup_init_limits_are_answered_as_rfc_says),
 		cmocka_unit_test(setup_init_flood_on_live_association_is_harmless),
 		cmocka_unit_test(setup_restart_of_peer_is_told_and_works),

@@ -406,6 +406,9 @@ static void tunnel_idle_is_silent(void **state)
 	assert_true(sctp_deadline_us(h.s) == NEVER);
 	h.now_us += 7200000000u;
 	send_ok(1, 100);
+	send_ok(1, 100);
+	hand_sleep(&h, TUNNEL_BREAKER_US - 1);
+	send_ok(1, 100);
 	hand_deinit(&h);
 }
 
