@@ -182,6 +182,8 @@ void sctp_tunnel_start(struct sctp *s, uint16_t stream, uint64_t now_us) gv_nonn
  * an empty one) or *result says why not: 0, SCTP_FULL (circuit breaker: no SACK progress for 3 s, or the ring of
  * 65,536 states is full: drop), SCTP_NOT_UP (also when the peer lacks RFC 3758), SCTP_BAD_STREAM. An empty message
  * and one that no train can hold (above some 60,000 bytes) is consumed, dropped and counted.
+ *
+ * It starts timers: ask sctp_deadline_us() afterwards. The probe that finds out that a dark path is back is one.
  */
 size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, size_t n,
                         struct batch *out, uint64_t now_us, int *result) gv_nonnull(1, 3, 5, 7);
