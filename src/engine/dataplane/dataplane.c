@@ -18,7 +18,7 @@
 #define CTL_MAX          4096
 #define EVENTS_STUN      512
 #define EVENTS_HANDSHAKE 256
-#define EVENTS_CTL       4096
+#define EVENTS_CTL       16384
 /* Each link, peer and network has a handful of such events in its life. */
 #define EVENTS_STATE (16 * SHARD_LINKS)
 
@@ -192,6 +192,8 @@ const struct dataplane_event *dataplane_event(struct dataplane *d)
 void dataplane_event_done(struct dataplane *d, const struct dataplane_event *e)
 {
 	assert(d->lent != NULL && e == &d->lent->ev);
+	if (d->lent->count != NULL)
+		(void)atomic_fetch_sub_explicit(d->lent->count, 1, memory_order_relaxed);
 	mem_free(d->lent);
 	d->lent = NULL;
 }

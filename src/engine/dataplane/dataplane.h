@@ -31,6 +31,8 @@ struct record;    /* crypto/record.h */
 #define DATAPLANE_MAX_NETS  16
 #define DATAPLANE_MAX_PEERS 4096
 #define DATAPLANE_MAX_ADDRS 8 /* validated remote addresses of one link */
+/* Largest ctl message. A link whose peer sends a larger one, or more than control can follow, ends. */
+#define DATAPLANE_CTL_BYTES 2048
 
 /* Every reason why a packet was dropped; names for status --json come from dataplane_drop_name(). */
 enum dataplane_drop {
@@ -78,6 +80,7 @@ struct dataplane_link_shared {
 	_Atomic uint64_t sent_us;       /* last record sent, SACKs apart */
 	_Atomic uint32_t srtt_us;       /* of SCTP */
 	_Atomic uint64_t records_sent;  /* for rekeying before 2^31 */
+	_Atomic uint32_t ctl_events;    /* of this link that control has not given back yet */
 };
 
 struct dataplane_net_config {
@@ -117,7 +120,7 @@ enum dataplane_event_type {
 	DATAPLANE_EVENT_ALERT,
 	/* `ctl` is open in both directions on `link`: dataplane_ctl_send() may be used. */
 	DATAPLANE_EVENT_CTL_OPEN,
-	/* One ctl message on `link`: data. */
+	/* One ctl message on `link`: data, at most DATAPLANE_CTL_BYTES. */
 	DATAPLANE_EVENT_CTL,
 	/* `ip` is open on `link`; packets pass once dataplane_link_allow_ip() was called too. */
 	DATAPLANE_EVENT_IP_OPEN,

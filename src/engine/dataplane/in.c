@@ -195,7 +195,7 @@ static void send_handshake(struct shard *s, struct link *l, const struct run *ru
 		.len = len,
 	};
 
-	if (len > 0 && shard_event(s, EVENT_LANE_HANDSHAKE, &ev) < 0)
+	if (len > 0 && shard_event(s, EVENT_LANE_HANDSHAKE, &ev, NULL) < 0)
 		drop(l->peer->stats, DATAPLANE_DROP_RX_LANE, 1);
 }
 
@@ -308,7 +308,7 @@ static void stun(struct shard *s, const struct run *run, const struct pkt *p)
 		drop(run->net->stats, DATAPLANE_DROP_RX_MALFORMED, 1);
 	else if (!net_stun_known(run->net, p->data, p->len))
 		drop(run->net->stats, DATAPLANE_DROP_RX_UNKNOWN, 1);
-	else if (shard_event(s, EVENT_LANE_STUN, &ev) < 0)
+	else if (shard_event(s, EVENT_LANE_STUN, &ev, NULL) < 0)
 		drop(run->net->stats, DATAPLANE_DROP_RX_LANE, 1);
 }
 

@@ -112,7 +112,9 @@ int link_event(struct shard *s, const struct link *l, enum event_lane lane,
 		.len = len,
 	};
 
-	return shard_event(s, lane, &ev);
+	if (atomic_load_explicit(&l->shared->ctl_events, memory_order_relaxed) >= LINK_CTL_EVENTS)
+		return -ENOBUFS;
+	return shard_event(s, lane, &ev, &l->shared->ctl_events);
 }
 
 /* Sends an event that was made with the link; each kind once. */
@@ -534,8 +536,9 @@ static void receive(struct shard *s, struct link *l, const struct sctp_msg *m, b
 	channel_events(s, l);
 	if (r != DCEP_INPUT_DATA || data.stream != l->ctl_stream || l->down)
 		return;
-	/* The channel is reliable: when control is too far behind to take a message, the link has to end. */
-	if (link_event(s, l, EVENT_LANE_CTL, DATAPLANE_EVENT_CTL, data.data, data.len) < 0)
+	/* The channel is reliable: when control cannot take a message, the link has to end. */
+	if (data.len > DATAPLANE_CTL_BYTES ||
+	    link_event(s, l, EVENT_LANE_CTL, DATAPLANE_EVENT_CTL, data.data, data.len) < 0)
 		*broken = true;
 }
 

@@ -83,7 +83,7 @@ void net_tun_lost(struct shard *s, struct net *n)
 		return;
 	n->tun_lost = true;
 	unwatch(s, n->tun_fd);
-	if (shard_event(s, EVENT_LANE_STATE, &ev) < 0)
+	if (shard_event(s, EVENT_LANE_STATE, &ev, NULL) < 0)
 		log_warn("dataplane.tun_lost", LOG_U64("net", n->id));
 }
 
@@ -255,7 +255,7 @@ static void replay_early(struct shard *s, struct link *l, const struct netaddr *
 			.len = e->len[i],
 		};
 
-		if (shard_event(s, EVENT_LANE_HANDSHAKE, &ev) < 0)
+		if (shard_event(s, EVENT_LANE_HANDSHAKE, &ev, NULL) < 0)
 			drop(l->peer->stats, DATAPLANE_DROP_RX_LANE, 1);
 	}
 	e->count = 0;

@@ -80,20 +80,27 @@ void shard_free(struct shard *s)
 	mem_free(s);
 }
 
-int shard_event(struct shard *s, enum event_lane lane, const struct dataplane_event *ev)
+int shard_event(struct shard *s, enum event_lane lane, const struct dataplane_event *ev,
+                _Atomic uint32_t *count)
 {
 	struct event *e = mem_alloc(1, sizeof(*e) + ev->len);
 
 	if (e == NULL)
 		return err_here(-ENOMEM);
 	e->ev = *ev;
+	e->count = count;
 	e->ev.tun_fd = -1;
 	e->ev.data = e->data;
 	if (ev->len > 0)
 		memcpy(e->data, ev->data, ev->len);
+	if (count != NULL)
+		(void)atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
 	int r = mq_push(s->events, lane, &e->head);
-	if (r < 0)
+	if (r < 0) {
+		if (count != NULL)
+			(void)atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
 		mem_free(e);
+	}
 	return r;
 }
 

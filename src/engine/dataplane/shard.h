@@ -80,6 +80,7 @@ enum command_type {
 
 struct event {
 	struct mq_msg head;
+	_Atomic uint32_t *count; /* decremented when control gives it back, or NULL */
 	struct dataplane_event ev;
 	uint8_t data[];
 };
@@ -249,6 +250,8 @@ enum link_notice {
 #define LINK_NO_STREAM   UINT32_MAX
 #define LINK_NAMES       2  /* the current ICE session and the one before a restart */
 #define LINK_CTL_WAITING 64 /* ctl messages that wait for room in the association */
+/* ctl messages that wait for control: one flooding peer must not fill the lane of all. */
+#define LINK_CTL_EVENTS 1024
 
 struct ctl_waiting {
 	struct ctl_waiting *next;
@@ -338,8 +341,12 @@ void shard_free(struct shard *s);
 void *shard_run(void *user);
 /* Frees a command and everything it moved. */
 void command_free(struct command *c);
-/* Copies data into an event and queues it. Returns 0, -ENOMEM, -ENOBUFS (lane full). */
-int shard_event(struct shard *s, enum event_lane lane, const struct dataplane_event *ev);
+/*
+ * Copies data into an event and queues it; `count` (or NULL) is incremented until control gives the event back.
+ * Returns 0, -ENOMEM, -ENOBUFS (lane full).
+ */
+int shard_event(struct shard *s, enum event_lane lane, const struct dataplane_event *ev,
+                _Atomic uint32_t *count);
 /* Queues the answer to a deletion; moves e. */
 void shard_send_gone(struct shard *s, struct event *e);
 /* When shard_link_timeout() is due; CLOCK_NEVER: not at all. */
@@ -408,7 +415,7 @@ void link_send_sealed(struct shard *s, struct link *l, uint8_t type, const uint8
 /* Decrypted SCTP packets. */
 void link_input(struct shard *s, struct link *l, const struct pkt *in, size_t n);
 void shard_link_timeout(struct shard *s, struct link *l);
-/* An event of this link with a copy of data. */
+/* An alert or a ctl message of this link, copied. Returns as shard_event(), and -ENOBUFS above the share of the link. */
 int link_event(struct shard *s, const struct link *l, enum event_lane lane,
                enum dataplane_event_type type, const uint8_t *data, size_t len);
 /* Ends it because of what the peer or we did; control hears LINK_DOWN. */

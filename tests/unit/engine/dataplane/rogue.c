@@ -346,6 +346,16 @@ void rogue_ctl(struct rogue *g, const void *data, size_t len)
 	peer_output(g);
 }
 
+void rogue_ctl_only(struct rogue *g, const void *data, size_t len)
+{
+	struct sctp_send_options o;
+
+	assert_int_equal(dcep_send_options(g->dcep, 0, DCEP_KIND_BINARY, len, &o), DCEP_OK);
+	int r = sctp_send(g->sctp, &o, data, len, clock_now_us());
+	assert_true(r == SCTP_OK || r == SCTP_FULL || r == SCTP_NOT_UP);
+	peer_turn(g);
+}
+
 size_t rogue_packet(uint8_t *out, uint32_t src, uint32_t dst, size_t payload)
 {
 	size_t len = 28 + payload;

@@ -81,6 +81,8 @@ void rogue_raw(struct rogue *g, const void *data, size_t len);
 /* The peer sends a message on `ip`. */
 void rogue_ip(struct rogue *g, const void *packet, size_t len);
 void rogue_ctl(struct rogue *g, const void *data, size_t len);
+/* The same when there is room for it, and lets the peer work alone: events of the data plane stay where they are. */
+void rogue_ctl_only(struct rogue *g, const void *data, size_t len);
 
 /* An IPv4 UDP packet with right checksums. Returns its length. */
 size_t rogue_packet(uint8_t *out, uint32_t src, uint32_t dst, size_t payload);

@@ -158,6 +158,31 @@ static void dataplane_ctl_passes_both_ways(void **state)
 	rogue_stop(&g);
 }
 
+static void dataplane_ctl_too_large_ends_link(void **state)
+{
+	(void)state;
+	start_up(DATAPLANE_DTLS_CLIENT);
+	rogue_ctl(&g, packet, DATAPLANE_CTL_BYTES + 1);
+	rogue_run(&g, link_down, "LINK_DOWN");
+	assert_int_equal(g.events[DATAPLANE_EVENT_CTL], 0);
+	rogue_stop(&g);
+}
+
+/* Control does not take events; the peer goes on and on. */
+static void dataplane_ctl_flood_ends_link(void **state)
+{
+	(void)state;
+	start_up(DATAPLANE_DTLS_CLIENT);
+	for (uint64_t end = clock_now_us() + 5000000;
+	     atomic_load(&g.link.ctl_events) < 1024 && clock_now_us() < end;)
+		rogue_ctl_only(&g, "x", 1);
+	assert_int_equal(atomic_load(&g.link.ctl_events), 1024);
+	rogue_ctl_only(&g, "x", 1);
+	rogue_run(&g, link_down, "LINK_DOWN");
+	assert_int_equal(atomic_load(&g.link.ctl_events), 0);
+	rogue_stop(&g);
+}
+
 static void dataplane_link_del_polite_tells_peer(void **state)
 {
 	(void)state;
@@ -743,6 +768,8 @@ int main(void)
 		cmocka_unit_test(dataplane_up_as_server_takes_both_channels),
 		cmocka_unit_test(dataplane_server_sends_nothing_before_client_spoke),
 		cmocka_unit_test(dataplane_ctl_passes_both_ways),
+		cmocka_unit_test(dataplane_ctl_too_large_ends_link),
+		cmocka_unit_test(dataplane_ctl_flood_ends_link),
 		cmocka_unit_test(dataplane_link_del_polite_tells_peer),
 		cmocka_unit_test(dataplane_peer_aborts_gives_link_down),
 		cmocka_unit_test(dataplane_del_of_anything_is_answered),
