@@ -24,8 +24,8 @@ int priv_drop(enum priv_ports ports)
 	    capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_NET_BIND_SERVICE) != 0)
 		return err_here(-EPERM);
 	/*
-	 * A process that was given only CAP_NET_ADMIN may not empty the bounding set; what it has is little already, and
-	 * no_new_privs makes the set meaningless.
+	 * A process that was given only CAP_NET_ADMIN may not empty the bounding set; what it has
+	 * is little already, and no_new_privs makes the set meaningless.
 	 */
 	if (capng_apply(CAPNG_SELECT_BOTH) != 0 && capng_apply(CAPNG_SELECT_CAPS) != 0)
 		return err_here(-EPERM);

@@ -5,8 +5,8 @@
 /*
  * priv - gives up every right the daemon does not need.
  *
- * Does:      keeps CAP_NET_ADMIN (routes, addresses, TUN), and CAP_NET_BIND_SERVICE where a port below 1024 is asked for;
- *            empties the bounding and ambient sets; sets no_new_privs.
+ * Does:      keeps CAP_NET_ADMIN (routes, addresses, TUN), and CAP_NET_BIND_SERVICE where a port
+ *            below 1024 is asked for; empties the bounding and ambient sets; sets no_new_privs.
  * Does not:  change the user.
  * Thread:    call before the first thread exists: capabilities belong to a thread.
  */

@@ -88,6 +88,9 @@ void resolve_cancel(struct resolve *r)
 	if (r == NULL)
 		return;
 	r->fn = NULL;
-	/* Where the thread already waits for a resolver this fails, and on_answer() comes late and frees it. */
+	/*
+	 * Where the thread already waits for a resolver this fails, and on_answer() comes late and
+	 * frees it.
+	 */
 	(void)uv_cancel((uv_req_t *)&r->uv);
 }

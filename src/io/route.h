@@ -3,11 +3,13 @@
 #define GV_IO_ROUTE_H
 
 /*
- * route - the system's interfaces, addresses and routes. One small file per system: route_linux.c (netlink).
+ * route - the system's interfaces, addresses and routes. One small file per system: route_linux.c
+ * (netlink).
  *
- * Does:      brings a tunnel interface up with its addresses and routes; lists interfaces, addresses and routes of the main
- *            table; says when any of them changed.
- * Does not:  make interfaces (tun), decide what conflicts or which address is a candidate (engine/client).
+ * Does:      brings a tunnel interface up with its addresses and routes; lists interfaces,
+ *            addresses and routes of the main table; says when any of them changed.
+ * Does not:  make interfaces (tun), decide what conflicts or which address is a candidate
+ *            (engine/client).
  * Thread:    control. Every call is answered by the kernel at once; nothing waits for the network.
  * Memory:    lists are one array each, at most ROUTE_LIST_MAX entries.
  * Time:      none.
@@ -76,8 +78,9 @@ int route_link_up(struct route *r, uint32_t ifindex, uint32_t mtu_bytes)
 	gv_must_check gv_nonnull(1);
 
 /*
- * Adds an address. The kernel makes the route of its prefix by itself (metric 0) once the interface is up.
- * Adding what is there already is ROUTE_OK. Returns ROUTE_OK, ROUTE_DENIED, ROUTE_NO_LINK, ROUTE_NO_FAMILY; -errno.
+ * Adds an address. The kernel makes the route of its prefix by itself (metric 0) once the interface
+ * is up. Adding what is there already is ROUTE_OK. Returns ROUTE_OK, ROUTE_DENIED, ROUTE_NO_LINK,
+ * ROUTE_NO_FAMILY; -errno.
  */
 int route_addr_add(struct route *r, uint32_t ifindex, const struct netaddr *addr, uint8_t bits)
 	gv_must_check gv_nonnull(1, 3);
@@ -92,7 +95,8 @@ int route_del(struct route *r, const struct netprefix *dst, uint32_t ifindex)
 	gv_must_check gv_nonnull(1, 2);
 
 /*
- * Lists. On success *out is an array of *count entries, owned by the caller, freed by mem_free(); NULL when empty.
+ * Lists. On success *out is an array of *count entries, owned by the caller, freed by mem_free();
+ * NULL when empty.
  * Return 0; -ENOMEM; -errno.
  */
 int route_links(struct route *r, struct route_link **out, size_t *count)
@@ -106,8 +110,9 @@ int route_entries(struct route *r, struct route_entry **out, size_t *count)
 /* Readable when something changed. Owned by r. */
 int route_watch_fd(const struct route *r) gv_nonnull(1);
 /*
- * Empties the watch. True when an address, an interface's state or a route of the main table changed since the last call (also when
- * the kernel had to drop messages). Changes of the interface `ignore_prefix*` (such as "govpn") alone give false.
+ * Empties the watch. True when an address, an interface's state or a route of the main table
+ * changed since the last call (also when the kernel had to drop messages). Changes of the interface
+ * `ignore_prefix*` (such as "govpn") alone give false.
  */
 bool route_watch_changed(struct route *r, const char *ignore_prefix) gv_nonnull(1, 2);
 

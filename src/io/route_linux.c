@@ -224,7 +224,10 @@ int route_addr_add(struct route *r, uint32_t ifindex, const struct netaddr *addr
 	m->ifa_family = family_of(addr);
 	m->ifa_prefixlen = bits;
 	m->ifa_index = ifindex;
-	/* Nobody else can hold the address: it follows from a key. Waiting for duplicates would delay IPv6. */
+	/*
+	 * Nobody else can hold the address: it follows from a key. Waiting for duplicates would
+	 * delay IPv6.
+	 */
 	m->ifa_flags = addr->family == NETADDR_IP6 ? IFA_F_NODAD : 0;
 	mnl_attr_put(h, IFA_LOCAL, netaddr_ip_size(addr), addr->ip);
 	mnl_attr_put(h, IFA_ADDRESS, netaddr_ip_size(addr), addr->ip);

@@ -63,7 +63,10 @@ static bool fill_path(struct sockaddr_un *sa, const char *path, struct diag *dia
 	return true;
 }
 
-/* Takes away a socket nobody answers on. Returns UNIX_OK, UNIX_IN_USE, UNIX_BAD_PATH, UNIX_DENIED; -errno. */
+/*
+ * Takes away a socket nobody answers on. Returns UNIX_OK, UNIX_IN_USE, UNIX_BAD_PATH, UNIX_DENIED;
+ * -errno.
+ */
 static int clear_stale(const struct sockaddr_un *sa, struct diag *diag)
 {
 	struct stat st;
@@ -91,7 +94,10 @@ static int clear_stale(const struct sockaddr_un *sa, struct diag *diag)
 	return UNIX_OK;
 }
 
-/* The folder of the socket (/run/govpn) is made when it is missing; what is wrong with it shows in bind(). */
+/*
+ * The folder of the socket (/run/govpn) is made when it is missing; what is wrong with it shows in
+ * bind().
+ */
 static void make_folder(const char *path)
 {
 	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];

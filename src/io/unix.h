@@ -3,13 +3,15 @@
 #define GV_IO_UNIX_H
 
 /*
- * unix - lines of text over a Unix stream socket: the daemon's local API, and the command line's side of it.
+ * unix - lines of text over a Unix stream socket: the daemon's local API, and the command line's
+ * side of it.
  *
- * Does:      binds the socket (a stale one is probed and replaced), sets mode and group, accepts, cuts the stream into
- *            lines, asks who is at the other end (SO_PEERCRED).
+ * Does:      binds the socket (a stale one is probed and replaced), sets mode and group, accepts,
+ *            cuts the stream into lines, asks who is at the other end (SO_PEERCRED).
  * Does not:  know what a line means.
  * Thread:    control; the client calls (unix_call) belong to a program without a loop and block.
- * Memory:    at most UNIX_CLIENTS_MAX clients, each with one line of UNIX_LINE_MAX bytes in and UNIX_OUT_MAX bytes waiting out.
+ * Memory:    at most UNIX_CLIENTS_MAX clients, each with one line of UNIX_LINE_MAX bytes in and
+ *            UNIX_OUT_MAX bytes waiting out.
  */
 
 #include "base/diag.h"
@@ -48,28 +50,39 @@ typedef void (*unix_line_fn)(void *user, struct unix_client *c, char *line, size
 /* The client is gone: no reply is possible any more. */
 typedef void (*unix_gone_fn)(void *user, struct unix_client *c);
 
-/* Binds and listens, but accepts nobody yet. Needs the rights to chown to the group; group NULL keeps the process's. */
+/*
+ * Binds and listens, but accepts nobody yet. Needs the rights to chown to the group; group NULL
+ * keeps the process's.
+ */
 int unix_bind(int *out_fd, const char *path, mode_t mode, const char *group, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2);
 
 /*
- * Accepts on fd_moved from now on. path is removed on close. Returns 0; -ENOMEM; -errno (the descriptor is closed then).
+ * Accepts on fd_moved from now on. path is removed on close. Returns 0; -ENOMEM; -errno (the
+ * descriptor is closed then).
  */
 int unix_server_new(struct unix_server **out, struct loop *loop, int fd_moved, const char *path,
                     unix_line_fn line, unix_gone_fn gone, void *user)
 	gv_must_check gv_nonnull(1, 2, 4, 5, 6);
-/* Closes everything at once; no callback any more; memory goes when the loop turned. NULL is allowed. */
+/*
+ * Closes everything at once; no callback any more; memory goes when the loop turned. NULL is
+ * allowed.
+ */
 void unix_server_close(struct unix_server *s);
 
 /* Who is at the other end. */
 const struct unix_cred *unix_client_cred(const struct unix_client *c) gv_nonnull(1);
-/* Sends len bytes and '\n'. Returns 0; -ENOBUFS too much waits already (the client is closed); -ENOMEM; -errno. */
+/*
+ * Sends len bytes and '\n'. Returns 0; -ENOBUFS too much waits already (the client is closed);
+ * -ENOMEM; -errno.
+ */
 int unix_client_send(struct unix_client *c, const char *line, size_t len)
 	gv_must_check gv_nonnull(1, 2);
 
 /*
- * For programs without a loop: connects, sends one line, appends the reply line (without '\n') to `reply`. Blocks at most
- * timeout_ms. Returns UNIX_OK, UNIX_NO_SERVER, UNIX_DENIED, UNIX_CLOSED, UNIX_BAD_PATH; -ETIMEDOUT; -ENOBUFS; -ENOMEM; -errno.
+ * For programs without a loop: connects, sends one line, appends the reply line (without '\n') to
+ * `reply`. Blocks at most timeout_ms. Returns UNIX_OK, UNIX_NO_SERVER, UNIX_DENIED, UNIX_CLOSED,
+ * UNIX_BAD_PATH; -ETIMEDOUT; -ENOBUFS; -ENOMEM; -errno.
  */
 int unix_call(const char *path, const char *line, size_t len, struct buf *reply, int timeout_ms)
 	gv_must_check gv_nonnull(1, 2, 4);

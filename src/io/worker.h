@@ -5,7 +5,8 @@
 /*
  * worker - a long computation on a thread beside the loop.
  *
- * Thread:    start and cancel on the loop's thread; `work` runs on another one, `done` on the loop's again.
+ * Thread:    start and cancel on the loop's thread; `work` runs on another one, `done` on the
+ *            loop's again.
  * Memory:    one block per job, freed after `done`.
  */
 

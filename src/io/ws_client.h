@@ -3,13 +3,15 @@
 #define GV_IO_WS_CLIENT_H
 
 /*
- * ws_client - WebSocket connections to servers, with TLS checked by a pin, a given CA or the system's.
+ * ws_client - WebSocket connections to servers, with TLS checked by a pin, a given CA or the
+ * system's.
  *
- * Does:      connects to a numeric address under a host name, upgrades at /ws, gives whole text messages, queues outgoing ones,
- *            pings each 20 s and notices a silent server.
+ * Does:      connects to a numeric address under a host name, upgrades at /ws, gives whole text
+ *            messages, queues outgoing ones, pings each 20 s and notices a silent server.
  * Does not:  resolve names (resolve), reconnect, know messages (engine/client/sigclient).
  * Thread:    control.
- * Memory:    one incoming message of at most max_message bytes, at most WS_CLIENT_QUEUE_MAX bytes waiting out.
+ * Memory:    one incoming message of at most max_message bytes, at most WS_CLIENT_QUEUE_MAX bytes
+ *            waiting out.
  */
 
 #include "base/diag.h"
@@ -50,18 +52,23 @@ struct ws_client_fns {
 	void (*open)(void *user);
 	/* A whole text message; borrowed for the call. */
 	void (*message)(void *user, const char *text, size_t len);
-	/* The last call: the connection is over and ws_client freed itself. detail is a sentence. */
+	/*
+	 * The last call: the connection is over and ws_client freed itself. detail is a sentence.
+	 */
 	void (*closed)(void *user, enum ws_client_end why, const char *detail);
 };
 
 /* One for a loop. Returns 0; -ENOMEM; -errno. */
 int ws_clients_new(struct ws_clients **out, struct loop *loop) gv_must_check gv_nonnull(1, 2);
-/* Closes all connections without callbacks. The loop must turn afterwards until it is empty. NULL is allowed. */
+/*
+ * Closes all connections without callbacks. The loop must turn afterwards until it is empty. NULL
+ * is allowed.
+ */
 void ws_clients_close(struct ws_clients *all);
 
 /*
- * Begins to connect. No callback from inside. fns is copied. On success *out lives until `closed` was called or
- * ws_client_close(). Returns 0; -EINVAL; -ENOMEM; -errno.
+ * Begins to connect. No callback from inside. fns is copied. On success *out lives until `closed`
+ * was called or ws_client_close(). Returns 0; -EINVAL; -ENOMEM; -errno.
  */
 int ws_client_open(struct ws_client **out, struct ws_clients *all,
                    const struct ws_client_config *config, const struct ws_client_fns *fns,
@@ -74,7 +81,10 @@ int ws_client_send(struct ws_client *c, const char *text, size_t len)
 /* The address it connects from. Returns 0; -ENOTCONN; -errno. */
 int ws_client_local(const struct ws_client *c, struct netaddr *out) gv_must_check gv_nonnull(1, 2);
 
-/* Ends it; no callback any more. What is queued is still sent where the line takes it at once. NULL is allowed. */
+/*
+ * Ends it; no callback any more. What is queued is still sent where the line takes it at once. NULL
+ * is allowed.
+ */
 void ws_client_close(struct ws_client *c);
 
 #endif /* GV_IO_WS_CLIENT_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "args.h"
+#include "apps/govpn/args.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -151,7 +151,10 @@ bool args_parse_duration(const char *text, int64_t *out_s)
 	return false;
 }
 
-/* --- options ------------------------------------------------------------------------------------------ */
+/*
+ * --- options
+ * ------------------------------------------------------------------------------------------
+ */
 
 struct parser {
 	struct args *args;
@@ -334,7 +337,10 @@ static bool take_option(struct parser *p, int argc, char *const *argv, int *i)
 	return set_option(p, name, value);
 }
 
-/* --- what the words mean ------------------------------------------------------------------------------ */
+/*
+ * --- what the words mean
+ * ------------------------------------------------------------------------------
+ */
 
 static bool put_position(struct parser *p, int i, const char *key)
 {

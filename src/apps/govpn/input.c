@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "input.h"
+#include "apps/govpn/input.h"
 
 #include "base/buf.h"
 #include "base/mem.h"

@@ -3,13 +3,13 @@
 /* govpn: the command line. Each verb is one request to govpnd, ping one for each answer. */
 
 #include "config.h"
-#include "args.h"
+#include "apps/govpn/args.h"
+#include "apps/govpn/input.h"
+#include "apps/govpn/print.h"
 #include "base/buf.h"
 #include "base/exit.h"
 #include "base/mem.h"
-#include "input.h"
 #include "io/unix.h"
-#include "print.h"
 
 #include <errno.h>
 #include <poll.h>

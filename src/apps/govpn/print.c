@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "print.h"
+#include "apps/govpn/print.h"
 
 #include "config.h"
 #include "base/text.h"

@@ -2,9 +2,12 @@
 #ifndef GV_APPS_GOVPN_PRINT_H
 #define GV_APPS_GOVPN_PRINT_H
 
-/* print - replies of govpnd for people. Text that strangers wrote is shown without control characters. */
+/*
+ * print - replies of govpnd for people. Text that strangers wrote is shown without control
+ * characters.
+ */
 
-#include "args.h"
+#include "apps/govpn/args.h"
 #include "base/macro.h"
 
 #include <jansson.h>

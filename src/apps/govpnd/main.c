@@ -3,6 +3,7 @@
 /* govpnd: options, what needs rights, then without them the loop. */
 
 #include "config.h"
+#include "apps/govpnd/opts.h"
 #include "base/err.h"
 #include "base/exit.h"
 #include "base/log.h"
@@ -16,7 +17,6 @@
 #include "io/tun.h"
 #include "io/udp.h"
 #include "io/unix.h"
-#include "opts.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "opts.h"
+#include "apps/govpnd/opts.h"
 
 #include <errno.h>
 #include <stdlib.h>

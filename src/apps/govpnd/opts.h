@@ -3,8 +3,8 @@
 #define GV_APPS_GOVPND_OPTS_H
 
 /*
- * opts - the command line of govpnd. Each option has a twin in the environment: --udp-port is GOVPN_UDP_PORT. The command
- * line wins.
+ * opts - the command line of govpnd. Each option has a twin in the environment: --udp-port is
+ * GOVPN_UDP_PORT. The command line wins.
  */
 
 #include "base/diag.h"

@@ -90,7 +90,10 @@ static void fail_here(struct op *op, int r)
 	op_fail(op, EXIT_CODE_FAILED, "%s", strerror(-r));
 }
 
-/* --- the password, on another thread ------------------------------------------------------------------ */
+/*
+ * --- the password, on another thread
+ * ------------------------------------------------------------------
+ */
 
 static void derive_work(void *user)
 {
@@ -127,7 +130,10 @@ static void derive(struct op *op)
 		op->busy = true;
 }
 
-/* --- both --------------------------------------------------------------------------------------------- */
+/*
+ * --- both
+ * ---------------------------------------------------------------------------------------------
+ */
 
 int join_sign(struct admission *a, const struct supervisor *s, const struct identity *invite)
 {
@@ -228,7 +234,10 @@ static void settle(struct op *op, const struct msg_network *m)
 	op_wait_up(op, n);
 }
 
-/* --- create ------------------------------------------------------------------------------------------- */
+/*
+ * --- create
+ * -------------------------------------------------------------------------------------------
+ */
 
 static void on_created(void *user, enum sigclient_result result, const struct msg *m)
 {
@@ -368,7 +377,10 @@ void verb_create(struct supervisor *s, const struct localapi_request *req,
 		fail_here(op, r);
 }
 
-/* --- join --------------------------------------------------------------------------------------------- */
+/*
+ * --- join
+ * ---------------------------------------------------------------------------------------------
+ */
 
 /* Joining went through, but the subnet cannot be used here: give the place back. */
 static void give_back(struct op *op)

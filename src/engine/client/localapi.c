@@ -278,7 +278,10 @@ void localapi_request_deinit(struct localapi_request *r)
 	mem_wipe(r, sizeof(*r));
 }
 
-/* --- the socket -------------------------------------------------------------------------------------- */
+/*
+ * --- the socket
+ * --------------------------------------------------------------------------------------
+ */
 
 struct localapi {
 	struct unix_server *server;

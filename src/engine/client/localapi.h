@@ -3,13 +3,14 @@
 #define GV_ENGINE_CLIENT_LOCALAPI_H
 
 /*
- * localapi - what the command line may ask the daemon: one JSON object per line, one JSON object back.
+ * localapi - what the command line may ask the daemon: one JSON object per line, one JSON object
+ * back.
  *
  *   {"verb":"join","link":"https://..."}      ->  {"ok":true, ...}
  *                                             ->  {"ok":false,"code":"refused","exit":6,"message":"..."}
  *
- * Does:      parses and checks requests, writes replies, keeps the socket. Whoever may open the socket may ask everything: the
- *            file's mode and group decide who.
+ * Does:      parses and checks requests, writes replies, keeps the socket. Whoever may open the
+ *            socket may ask everything: the file's mode and group decide who.
  * Does not:  carry requests out (supervisor).
  * Thread:    control.
  * Memory:    one request under way for each client.
@@ -75,20 +76,28 @@ enum localapi_result {
 	LOCALAPI_BAD = 1, /* diag says why: answer it as wrong usage */
 };
 
-/* Parses one line. On LOCALAPI_OK *out must be given to localapi_request_deinit(). Returns LOCALAPI_OK, LOCALAPI_BAD. */
+/*
+ * Parses one line. On LOCALAPI_OK *out must be given to localapi_request_deinit(). Returns
+ * LOCALAPI_OK, LOCALAPI_BAD.
+ */
 int localapi_parse(struct localapi_request *out, const char *line, size_t len, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2, 4);
 /* Frees, and wipes the secrets. */
 void localapi_request_deinit(struct localapi_request *r) gv_nonnull(1);
 
-/* A request came; req is borrowed for the call. The call must be answered exactly once, now or later. */
+/*
+ * A request came; req is borrowed for the call. The call must be answered exactly once, now or
+ * later.
+ */
 typedef void (*localapi_fn)(void *user, const struct localapi_request *req,
                             struct localapi_call *call);
 
 /* Serves on a socket of unix_bind(). Returns 0; -errno (the descriptor is closed). */
 int localapi_new(struct localapi **out, struct loop *loop, int fd_moved, const char *path,
                  localapi_fn fn, void *user) gv_must_check gv_nonnull(1, 2, 4, 5);
-/* Closes the socket; calls that were not answered yet may still be, into the void. NULL is allowed. */
+/*
+ * Closes the socket; calls that were not answered yet may still be, into the void. NULL is allowed.
+ */
 void localapi_free(struct localapi *api);
 
 /* Answers. `object` (moved, may be NULL) gets "ok":true. The call is dead afterwards. */

@@ -47,7 +47,10 @@ void network_set_problem(struct network *n, enum exit_code exit, const char *fmt
 	         LOG_STR("why", n->problem.text));
 }
 
-/* --- the mesh ----------------------------------------------------------------------------------------- */
+/*
+ * --- the mesh
+ * -----------------------------------------------------------------------------------------
+ */
 
 static void carry_signal(struct network *n, const struct mesh_event *e)
 {
@@ -137,7 +140,10 @@ static void on_retry(void *user)
 		ask(n);
 }
 
-/* --- documents ---------------------------------------------------------------------------------------- */
+/*
+ * --- documents
+ * ----------------------------------------------------------------------------------------
+ */
 
 int network_adopt(struct network *n, struct document *doc_moved)
 {
@@ -202,7 +208,10 @@ void network_send_admission(struct network *n)
 		log_debug("admission not sent: %s", strerror(-r));
 }
 
-/* --- answers of the server ---------------------------------------------------------------------------- */
+/*
+ * --- answers of the server
+ * ----------------------------------------------------------------------------
+ */
 
 int network_take_answer(struct network *n, const struct msg_network *m, struct diag *diag)
 {
@@ -413,7 +422,10 @@ void network_server_down(struct network *n)
 	}
 }
 
-/* --- notices of the server ---------------------------------------------------------------------------- */
+/*
+ * --- notices of the server
+ * ----------------------------------------------------------------------------
+ */
 
 static void on_renamed(struct network *n, const struct msg_computer_renamed *m)
 {
@@ -524,7 +536,10 @@ void network_notice(struct network *n, const struct msg *m)
 	network_pump(n);
 }
 
-/* --- life --------------------------------------------------------------------------------------------- */
+/*
+ * --- life
+ * ---------------------------------------------------------------------------------------------
+ */
 
 int network_new(struct network **out, struct supervisor *s, struct state_network *st)
 {

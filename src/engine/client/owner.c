@@ -33,7 +33,8 @@ static void change_free(struct op *op)
 }
 
 /*
- * Begins a change of the network's document: an unsigned copy of it in an operation. NULL: answered.
+ * Begins a change of the network's document: an unsigned copy of it in an operation. NULL:
+ * answered.
  */
 static struct op *begin(struct network *n, struct localapi_call *call)
 {
@@ -72,8 +73,8 @@ static void on_updated(void *user, enum sigclient_result result, const struct ms
 		return;
 	}
 	/*
-	 * Sent, but nobody knows whether it arrived: then it counts, and the server gets it again with the next connection. Two
-	 * different documents of one epoch must never exist.
+	 * Sent, but nobody knows whether it arrived: then it counts, and the server gets it again
+	 * with the next connection. Two different documents of one epoch must never exist.
 	 */
 	if (document_follows(n->st->doc, c->doc)) {
 		int r = network_adopt(n, GV_STEAL(c->doc));

@@ -116,7 +116,10 @@ const char *sigclient_problem(const struct sigclient *c)
 	return c->problem.text;
 }
 
-/* Takes out of the list what `due` says, and tells the users afterwards: they may send new requests. */
+/*
+ * Takes out of the list what `due` says, and tells the users afterwards: they may send new
+ * requests.
+ */
 static void finish(struct sigclient *c, bool (*due)(const struct pending *p, uint64_t now_us),
                    enum sigclient_result sent, enum sigclient_result unsent, uint64_t now_us)
 {
@@ -160,7 +163,10 @@ static void fall(struct sigclient *c, uint64_t wait_us, uint64_t now_us)
 	bool was_up = c->state == CLIENT_UP;
 
 	c->state = CLIENT_WAITING;
-	/* Half of it is fixed, half is chance, so that a thousand computers do not come back at once. */
+	/*
+	 * Half of it is fixed, half is chance, so that a thousand computers do not come back at
+	 * once.
+	 */
 	c->next_us = now_us + wait_us / 2 + rng_below(&c->rng, (uint32_t)(wait_us / 2) + 1);
 	log_debug("next attempt in %" PRIu64 " ms: %s", (c->next_us - now_us) / 1000,
 	          c->problem.text);
@@ -282,7 +288,10 @@ void sigclient_line_down(struct sigclient *c, const char *why, uint64_t now_us)
 		fail(c, why, now_us);
 }
 
-/* Answers the challenge with a signature over the host we dialled, so that no other server can use it. */
+/*
+ * Answers the challenge with a signature over the host we dialled, so that no other server can use
+ * it.
+ */
 static int authenticate(struct sigclient *c, const struct msg_challenge *challenge)
 {
 	char host[LINK_HOST_PORT_SIZE];

@@ -3,16 +3,20 @@
 #define GV_ENGINE_CLIENT_SIGCLIENT_H
 
 /*
- * sigclient - the conversation with one server: login, requests and their replies, notices, reconnecting.
+ * sigclient - the conversation with one server: login, requests and their replies, notices,
+ * reconnecting.
  *
- * Does:      answers the Challenge, matches each reply to its request, gives up on what takes too long, opens the line again
- *            after 1 to 30 s with jitter when it broke.
- * Does not:  know sockets: a line (sigline, or a fake in tests) carries text; believe anything the server says about members.
+ * Does:      answers the Challenge, matches each reply to its request, gives up on what takes too
+ *            long, opens the line again after 1 to 30 s with jitter when it broke.
+ * Does not:  know sockets: a line (sigline, or a fake in tests) carries text; believe anything the
+ *            server says about members.
  * Thread:    control.
  * Memory:    at most SIGCLIENT_PENDING_MAX requests wait.
- * Time:      now_us is clock_now_us(); deadlines are asked for and served like in the protocol modules.
+ * Time:      now_us is clock_now_us(); deadlines are asked for and served like in the protocol
+ *            modules.
  *
- * Callbacks: never from inside sigclient_new(), _request(), _send(), _kick(). A callback may call any of these, not _free().
+ * Callbacks: never from inside sigclient_new(), _request(), _send(), _kick(). A callback may call
+ *            any of these, not _free().
  */
 
 #include "base/diag.h"
@@ -33,7 +37,10 @@ struct sigclient; /* opaque */
 
 /* The line under the conversation. All calls return at once. */
 struct sigclient_line {
-	/* Begins to open it; then sigclient_line_up() or sigclient_line_down() is called, later. Returns 0; -errno. */
+	/*
+	 * Begins to open it; then sigclient_line_up() or sigclient_line_down() is called, later.
+	 * Returns 0; -errno.
+	 */
 	int (*open)(void *line);
 	/* Returns 0; -errno. */
 	int (*send)(void *line, const char *text, size_t len);
@@ -49,7 +56,10 @@ enum sigclient_result {
 	SIGCLIENT_LOST = 4,    /* sent, then the connection broke; the server may have done it */
 };
 
-/* msg is NULL unless OK or ERROR; borrowed for the call. Called exactly once for each accepted request. */
+/*
+ * msg is NULL unless OK or ERROR; borrowed for the call. Called exactly once for each accepted
+ * request.
+ */
 typedef void (*sigclient_reply_fn)(void *user, enum sigclient_result result, const struct msg *msg);
 
 struct sigclient_fns {
@@ -57,7 +67,9 @@ struct sigclient_fns {
 	void (*up)(void *user, const struct msg_authenticated *welcome);
 	/* Not any more. */
 	void (*down)(void *user);
-	/* A notice or a forwarded message of the server; an MSG_ERROR without a request among them. */
+	/*
+	 * A notice or a forwarded message of the server; an MSG_ERROR without a request among them.
+	 */
 	void (*notice)(void *user, const struct msg *msg);
 };
 
@@ -80,8 +92,9 @@ int sigclient_new(struct sigclient **out, const struct sigclient_config *config,
 void sigclient_free(struct sigclient *c);
 
 /*
- * Sends a request; m->id is set by the call. Before the login it waits for it, and fails with SIGCLIENT_DOWN as soon as an attempt to
- * connect failed. Returns 0; -ENOBUFS too many wait; -ENOMEM; -errno.
+ * Sends a request; m->id is set by the call. Before the login it waits for it, and fails with
+ * SIGCLIENT_DOWN as soon as an attempt to connect failed. Returns 0; -ENOBUFS too many wait;
+ * -ENOMEM; -errno.
  */
 int sigclient_request(struct sigclient *c, struct msg *m, uint64_t now_us, sigclient_reply_fn fn,
                       void *user) gv_must_check gv_nonnull(1, 2, 4);
@@ -93,7 +106,9 @@ int sigclient_send(struct sigclient *c, struct msg *m) gv_must_check gv_nonnull(
 void sigclient_kick(struct sigclient *c, uint64_t now_us) gv_nonnull(1);
 
 bool sigclient_is_up(const struct sigclient *c) gv_nonnull(1);
-/* Why there is no connection: a sentence, or "" while all is well or nothing was tried. Borrowed. */
+/*
+ * Why there is no connection: a sentence, or "" while all is well or nothing was tried. Borrowed.
+ */
 const char *sigclient_problem(const struct sigclient *c) gv_nonnull(1);
 
 /* From the line. */

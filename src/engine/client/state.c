@@ -103,7 +103,10 @@ int state_server_copy(struct state_server *out, const struct state_server *s)
 	return 0;
 }
 
-/* --- files ------------------------------------------------------------------------------------------ */
+/*
+ * --- files
+ * ------------------------------------------------------------------------------------------
+ */
 
 /* Errors that a person can cure get a sentence. */
 static int file_result(int e, const char *name, struct diag *diag)
@@ -207,7 +210,9 @@ static int write_all(int fd, const char *text, size_t len)
 	return 0;
 }
 
-/* Under another name first, synced, then renamed, and the folder synced: whole after every crash. */
+/*
+ * Under another name first, synced, then renamed, and the folder synced: whole after every crash.
+ */
 static int write_file(const struct state *s, const char *name, const char *text, size_t len)
 {
 	char next[64];

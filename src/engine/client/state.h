@@ -5,8 +5,9 @@
 /*
  * state - what a daemon knows across restarts: its identity and its networks.
  *
- * Does:      keeps a folder with identity.key and networks.json, both 0600, written whole or not at all and synced to disk;
- *            locks the folder against a second daemon; refuses files that are damaged, foreign or open to others.
+ * Does:      keeps a folder with identity.key and networks.json, both 0600, written whole or not at
+ *            all and synced to disk; locks the folder against a second daemon; refuses files that
+ *            are damaged, foreign or open to others.
  * Does not:  decide anything about networks (supervisor).
  * Thread:    control.
  * Memory:    at most STATE_NETWORKS_MAX networks.
@@ -84,24 +85,33 @@ enum state_result {
 };
 
 /*
- * Opens or makes the folder, takes its lock, reads everything. A folder without an identity gets one. On STATE_OK *out is owned
- * by the caller. For every other result but 0 and < 0 diag says which file and why.
+ * Opens or makes the folder, takes its lock, reads everything. A folder without an identity gets
+ * one. On STATE_OK *out is owned by the caller. For every other result but 0 and < 0 diag says
+ * which file and why.
  * Returns STATE_OK, STATE_LOCKED, STATE_CORRUPT, STATE_FOREIGN, STATE_DENIED; -ENOMEM; -errno.
  */
 int state_open(struct state **out, const char *dir, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2, 3);
 
-/* Writes networks.json: whole, synced, then put in place. Returns 0; -errno: the old file is still there. */
+/*
+ * Writes networks.json: whole, synced, then put in place. Returns 0; -errno: the old file is still
+ * there.
+ */
 int state_save(const struct state *s) gv_must_check gv_nonnull(1);
 
 /* Unlocks and frees; wipes the identity. NULL is allowed. */
 void state_close(struct state *s);
 
-/* A network of this state with nothing set. Owned by the caller until state_add(). NULL: no memory. */
+/*
+ * A network of this state with nothing set. Owned by the caller until state_add(). NULL: no memory.
+ */
 struct state_network *state_network_new(void);
 void state_network_free(struct state_network *n);
 
-/* Appends; moved on success. Returns 0; -ENOBUFS there are STATE_NETWORKS_MAX already. Does not save. */
+/*
+ * Appends; moved on success. Returns 0; -ENOBUFS there are STATE_NETWORKS_MAX already. Does not
+ * save.
+ */
 int state_add(struct state *s, struct state_network *n) gv_must_check gv_nonnull(1, 2);
 /* Takes it out and frees it. Does not save. */
 void state_remove(struct state *s, struct state_network *n) gv_nonnull(1, 2);
@@ -118,8 +128,10 @@ int state_server_copy(struct state_server *out, const struct state_server *s)
 void state_server_deinit(struct state_server *s) gv_nonnull(1);
 
 /*
- * The text of networks.json. state_parse() fills name and networks of a state whose key is set; on failure s is unchanged.
- * Returns STATE_OK, STATE_CORRUPT, STATE_FOREIGN; -ENOMEM. state_format() returns 0; -ENOMEM; -ENOBUFS.
+ * The text of networks.json. state_parse() fills name and networks of a state whose key is set; on
+ * failure s is unchanged.
+ * Returns STATE_OK, STATE_CORRUPT, STATE_FOREIGN; -ENOMEM. state_format() returns 0; -ENOMEM;
+ * -ENOBUFS.
  */
 int state_parse(struct state *s, const char *text, size_t len, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2, 4);

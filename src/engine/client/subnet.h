@@ -5,8 +5,9 @@
 /*
  * subnet - what a virtual network's subnet would get in the way of on this computer.
  *
- * Conflict: an own address, a gateway or a DNS server inside the subnet, or a route with an equal or longer prefix that
- * overlaps it. A wider route over it (a corporate 10.0.0.0/8) is none: the longer prefix wins.
+ * Conflict: an own address, a gateway or a DNS server inside the subnet, or a route with an equal
+ * or longer prefix that overlaps it. A wider route over it (a corporate 10.0.0.0/8) is none: the
+ * longer prefix wins.
  *
  * Thread:    control.
  * Memory:    the facts hold three arrays.
@@ -38,8 +39,9 @@ struct subnet_facts {
 };
 
 /*
- * Asks the system. resolv_conf is the path of the resolver's file; a missing one has no servers. others stay empty.
- * On success the caller gives *out to subnet_facts_deinit(). Returns 0; -ENOMEM; -errno.
+ * Asks the system. resolv_conf is the path of the resolver's file; a missing one has no servers.
+ * others stay empty. On success the caller gives *out to subnet_facts_deinit(). Returns 0; -ENOMEM;
+ * -errno.
  */
 int subnet_facts_read(struct subnet_facts *out, struct route *route, const char *resolv_conf)
 	gv_must_check gv_nonnull(1, 2, 3);
@@ -49,8 +51,8 @@ void subnet_facts_deinit(struct subnet_facts *f) gv_nonnull(1);
 void subnet_facts_add_dns(struct subnet_facts *f, const char *text) gv_nonnull(1, 2);
 
 /*
- * True when `subnet` conflicts; why (may be NULL) says with what. What belongs to the interface own_ifindex (0: none) does
- * not count.
+ * True when `subnet` conflicts; why (may be NULL) says with what. What belongs to the interface
+ * own_ifindex (0: none) does not count.
  */
 bool subnet_conflicts(const struct subnet_facts *f, const struct netprefix *subnet,
                       uint32_t own_ifindex, struct diag *why) gv_nonnull(1, 2);

@@ -27,7 +27,10 @@ LOG_MODULE("supervisor");
 /* Events of the data plane between two looks at other things. */
 #define EVENTS_PER_TURN 256
 
-/* --- operations --------------------------------------------------------------------------------------- */
+/*
+ * --- operations
+ * ---------------------------------------------------------------------------------------
+ */
 
 static void op_free(struct op *op)
 {
@@ -46,7 +49,9 @@ static void op_free(struct op *op)
 	mem_free(op);
 }
 
-/* The call is answered. A worker may still use the data: then the operation goes when it is done. */
+/*
+ * The call is answered. A worker may still use the data: then the operation goes when it is done.
+ */
 static void op_end(struct op *op)
 {
 	op->dead = true;
@@ -144,7 +149,10 @@ struct op *op_new(struct supervisor *s, struct localapi_call *call, uint64_t tim
 	return op;
 }
 
-/* --- what all parts use ------------------------------------------------------------------------------- */
+/*
+ * --- what all parts use
+ * -------------------------------------------------------------------------------
+ */
 
 int supervisor_save(struct supervisor *s)
 {
@@ -247,13 +255,18 @@ void supervisor_net_changed(struct network *n)
 {
 	struct supervisor *s = n->sup;
 
-	/* An answered operation leaves the list, and its end may change more: look from the start. */
+	/*
+	 * An answered operation leaves the list, and its end may change more: look from the start.
+	 */
 	while (tell_ops(n))
 		;
 	check_stopped(s);
 }
 
-/* --- the system's addresses --------------------------------------------------------------------------- */
+/*
+ * --- the system's addresses
+ * ---------------------------------------------------------------------------
+ */
 
 static bool is_candidate(const struct route_addr *a)
 {
@@ -322,7 +335,10 @@ static void on_route_event(void *user, unsigned events)
 		loop_timer_start(s->addr_timer, ADDR_SETTLE_US);
 }
 
-/* --- events of the data plane ------------------------------------------------------------------------- */
+/*
+ * --- events of the data plane
+ * -------------------------------------------------------------------------
+ */
 
 static struct network *net_by_handle(const struct supervisor *s, uint32_t handle)
 {
@@ -347,7 +363,9 @@ static void handle_event(struct supervisor *s, const struct dataplane_event *e)
 {
 	struct network *n = net_by_handle(s, e->net);
 
-	/* What the data plane never took has no net there: whoever waits for it knows the handle. */
+	/*
+	 * What the data plane never took has no net there: whoever waits for it knows the handle.
+	 */
 	for (size_t i = 0; e->net == 0 && i < s->n_nets; i++) {
 		if (s->nets[i]->mesh != NULL)
 			mesh_dataplane_event(s->nets[i]->mesh, e, clock_now_us());
@@ -389,7 +407,10 @@ static void on_dataplane(void *user, unsigned events)
 	}
 }
 
-/* --- life --------------------------------------------------------------------------------------------- */
+/*
+ * --- life
+ * ---------------------------------------------------------------------------------------------
+ */
 
 static void on_stop_timeout(void *user)
 {

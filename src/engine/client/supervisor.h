@@ -3,13 +3,16 @@
 #define GV_ENGINE_CLIENT_SUPERVISOR_H
 
 /*
- * supervisor - the client daemon's head: networks, servers, interfaces, and what the command line asks for.
+ * supervisor - the client daemon's head: networks, servers, interfaces, and what the command line
+ * asks for.
  *
- * Does:      keeps every network that is to be up connected: signaling, TUN, addresses, routes, one mesh each; carries requests
- *            of the local API out; watches the system's addresses; stores documents, which only ever get newer.
+ * Does:      keeps every network that is to be up connected: signaling, TUN, addresses, routes, one
+ *            mesh each; carries requests of the local API out; watches the system's addresses;
+ *            stores documents, which only ever get newer.
  * Does not:  know packets (dataplane), links to peers (mesh), sockets of signaling (sigline).
  * Thread:    control; nothing in it waits for anything but the disk.
- * Memory:    bounded by STATE_NETWORKS_MAX networks, SUPERVISOR_SERVERS_MAX servers and the clients of the local API.
+ * Memory:    bounded by STATE_NETWORKS_MAX networks, SUPERVISOR_SERVERS_MAX servers and the clients
+ *            of the local API.
  */
 
 #include "base/macro.h"
@@ -51,12 +54,14 @@ void supervisor_request(void *user, const struct localapi_request *req, struct l
 typedef void (*supervisor_done_fn)(void *user);
 
 /*
- * Says good-bye to peers and servers and takes the interfaces down; done is called when all is gone, after 3 s at the latest. What is
- * to be up stays so for the next start.
+ * Says good-bye to peers and servers and takes the interfaces down; done is called when all is
+ * gone, after 3 s at the latest. What is to be up stays so for the next start.
  */
 void supervisor_stop(struct supervisor *s, supervisor_done_fn done, void *user) gv_nonnull(1, 2);
 
-/* After done, or when the loop does not run any more and the data plane was freed. NULL is allowed. */
+/*
+ * After done, or when the loop does not run any more and the data plane was freed. NULL is allowed.
+ */
 void supervisor_free(struct supervisor *s);
 
 #endif /* GV_ENGINE_CLIENT_SUPERVISOR_H */

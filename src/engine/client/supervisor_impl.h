@@ -5,7 +5,8 @@
 /*
  * supervisor_impl - what the parts of the supervisor share. Not for others.
  *
- *   supervisor.c  start and end, events of the data plane, addresses of the computer, the broadcast route
+ *   supervisor.c  start and end, events of the data plane, addresses of the computer, the broadcast
+ *                 route
  *   server.c      one signaling connection for all networks of a server
  *   network.c     one network while it is up: connect, answers, documents, members
  *   tunnel.c      the interface of a network: name, addresses, sockets, data plane
@@ -55,7 +56,10 @@ struct server {
 	struct server_lookup *lookups; /* names of STUN servers being resolved */
 };
 
-/* The connection to this server, made when it is the first user. NULL: too many servers, or no memory. */
+/*
+ * The connection to this server, made when it is the first user. NULL: too many servers, or no
+ * memory.
+ */
 struct server *server_get(struct supervisor *s, const struct state_server *at) gv_nonnull(1, 2);
 void server_put(struct server *srv);
 void server_free_all(struct supervisor *s) gv_nonnull(1);
@@ -108,7 +112,10 @@ int network_new(struct network **out, struct supervisor *s, struct state_network
 void network_free(struct network *n);
 /* To be connected, or not, from now on. */
 void network_start(struct network *n) gv_nonnull(1);
-/* As network_start(), by the answer to JoinNetwork, which connects already: offers may follow it at once. */
+/*
+ * As network_start(), by the answer to JoinNetwork, which connects already: offers may follow it at
+ * once.
+ */
 void network_joined(struct network *n, const struct msg_network *m) gv_nonnull(1, 2);
 void network_stop(struct network *n) gv_nonnull(1);
 /* Stops it and takes it out of the state. */
@@ -120,7 +127,10 @@ void network_notice(struct network *n, const struct msg *m) gv_nonnull(1, 2);
 /* A NetworkCreated or NetworkJoined says the same as NetworkConnected, but for the connection. */
 int network_take_answer(struct network *n, const struct msg_network *m, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2, 3);
-/* Puts a verified newer document in place (moved) and saves it. A failure to save is logged, and returned: 0; -errno. */
+/*
+ * Puts a verified newer document in place (moved) and saves it. A failure to save is logged, and
+ * returned: 0; -errno.
+ */
 int network_adopt(struct network *n, struct document *doc_moved) gv_nonnull(1, 2);
 /* Carries events of the mesh out; after every call of the mesh. */
 void network_pump(struct network *n) gv_nonnull(1);
@@ -144,7 +154,10 @@ enum tunnel_result {
 	TUNNEL_FAILED = 2, /* n->problem says why */
 };
 
-/* Makes the interface with n->ip4 and n->ip6, sockets, the data plane's net and the mesh. Returns TUNNEL_*; -errno. */
+/*
+ * Makes the interface with n->ip4 and n->ip6, sockets, the data plane's net and the mesh. Returns
+ * TUNNEL_*; -errno.
+ */
 int tunnel_open(struct network *n) gv_must_check gv_nonnull(1);
 /* Begins to close; tunnel_gone() follows when the data plane let go. */
 void tunnel_close(struct network *n) gv_nonnull(1);
@@ -163,7 +176,10 @@ struct op {
 	struct loop_timer *timer; /* gives up */
 	struct network *net;      /* may be NULL */
 	struct server *server;    /* may be NULL; one use of it */
-	/* The network it waits for changed its phase, or got a problem: true when that was answered. NULL: not interested. */
+	/*
+	 * The network it waits for changed its phase, or got a problem: true when that was
+	 * answered. NULL: not interested.
+	 */
 	bool (*net_changed)(struct op *op);
 	/* Called once before it is freed. */
 	void (*deinit)(struct op *op);
@@ -215,7 +231,9 @@ int supervisor_facts(struct supervisor *s, const struct network *apart, struct s
 struct op *op_new(struct supervisor *s, struct localapi_call *call, uint64_t timeout_us)
 	gv_nonnull(1, 2);
 void op_reply(struct op *op, json_t *object) gv_nonnull(1);
-/* The worker is done with op->data. False: the operation was answered meanwhile, and is gone now. */
+/*
+ * The worker is done with op->data. False: the operation was answered meanwhile, and is gone now.
+ */
 bool op_worked(struct op *op) gv_nonnull(1);
 void op_fail(struct op *op, enum exit_code exit, const char *fmt, ...) gv_nonnull(1, 3)
 	gv_format(3, 4);
@@ -231,7 +249,10 @@ void verb_create(struct supervisor *s, const struct localapi_request *req,
                  struct localapi_call *call) gv_nonnull(1, 2, 3);
 void verb_join(struct supervisor *s, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
-/* Signs admission a with the display name of this computer and, if given, the invite's key. Returns 0; -errno. */
+/*
+ * Signs admission a with the display name of this computer and, if given, the invite's key. Returns
+ * 0; -errno.
+ */
 int join_sign(struct admission *a, const struct supervisor *s, const struct identity *invite)
 	gv_must_check gv_nonnull(1, 2);
 void verb_up(struct network *n, struct localapi_call *call) gv_nonnull(1, 2);
@@ -257,7 +278,8 @@ void verb_rename(struct network *n, const struct localapi_request *req, struct l
 	gv_nonnull(1, 2, 3);
 
 /*
- * Adds a fresh link invite to an unsigned copy of a document and writes the link. expires_s: from now; 0: never.
+ * Adds a fresh link invite to an unsigned copy of a document and writes the link. expires_s: from
+ * now; 0: never.
  * Returns 0; DOCUMENT_FULL; -errno.
  */
 int invite_add(struct document *doc, const struct state_server *at, uint32_t uses,
@@ -276,8 +298,8 @@ const char *status_peer_name(const struct mesh_peer_status *p) gv_nonnull(1);
 /* --- request.c --- */
 
 /*
- * The network they mean by id, code or name; NULL text: the only one. NULL and an answered call when there is none or
- * more than one.
+ * The network they mean by id, code or name; NULL text: the only one. NULL and an answered call
+ * when there is none or more than one.
  */
 struct network *find_net(const struct supervisor *s, const char *text, struct localapi_call *call)
 	gv_nonnull(1, 3);

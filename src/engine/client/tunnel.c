@@ -124,7 +124,10 @@ static unsigned free_port_index(const struct network *self)
 	}
 }
 
-/* A socket of one family; a port that is taken makes way for any port. UDP_NULL without that family. */
+/*
+ * A socket of one family; a port that is taken makes way for any port. UDP_NULL without that
+ * family.
+ */
 static struct udp open_udp(struct network *n, uint8_t family, struct udp *reserved, uint16_t *port)
 {
 	const uint8_t zero[16] = {0};
@@ -301,7 +304,9 @@ void tunnel_gone(struct network *n, int tun_fd)
 	mem_free(GV_STEAL(n->shared));
 	detach(n);
 	if (s->config.udp_port != 0 && n->port_index == 0 && !s->stopping) {
-		/* Keep the port for the next network; if somebody was faster it gets another one. */
+		/*
+		 * Keep the port for the next network; if somebody was faster it gets another one.
+		 */
 		const struct netaddr any4 = netaddr_ip4(0, s->config.udp_port);
 		const struct netaddr any6 = netaddr_ip6(zero, s->config.udp_port);
 		if (s->reserved4.fd < 0 && udp_open(&any4, &s->reserved4) != UDP_OK)

@@ -50,7 +50,10 @@ void verb_down(struct network *n, struct localapi_call *call)
 		supervisor_net_changed(n);
 }
 
-/* --- leave -------------------------------------------------------------------------------------------- */
+/*
+ * --- leave
+ * --------------------------------------------------------------------------------------------
+ */
 
 static void forget(struct op *op)
 {
@@ -117,7 +120,10 @@ void verb_leave(struct network *n, const struct localapi_request *req, struct lo
 		op_fail(op, EXIT_CODE_FAILED, "%s", strerror(-r));
 }
 
-/* --- ping --------------------------------------------------------------------------------------------- */
+/*
+ * --- ping
+ * ---------------------------------------------------------------------------------------------
+ */
 
 struct ping {
 	uint64_t id;
@@ -219,7 +225,10 @@ void verb_pong(struct network *n, uint64_t ping_id, uint32_t rtt_us)
 	}
 }
 
-/* --- set ---------------------------------------------------------------------------------------------- */
+/*
+ * --- set
+ * ----------------------------------------------------------------------------------------------
+ */
 
 void verb_set_name(struct supervisor *s, const struct localapi_request *req,
                    struct localapi_call *call)
