@@ -124,7 +124,7 @@ static struct sctp_config random_config(struct sim *s)
 	struct sctp_config c = sctp_net_config(rng_u64(&s->rng));
 
 	c.zero_checksum = rng_below(&s->rng, 3) > 0;
-	c.max_packet_bytes = (uint16_t)(1100 + rng_below(&s->rng, 81) * 4);
+	c.max_packet_bytes = (uint16_t)(SCTP_PACKET_BYTES_MIN + rng_below(&s->rng, 60) * 4);
 	return c;
 }
 
@@ -198,6 +198,10 @@ static void traffic(struct sim *s, uint64_t until_us)
 				send_message(s, side);
 			if (rng_below(&s->rng, 2) == 0)
 				send_packets(s, side);
+			if (rng_below(&s->rng, 20) == 0)
+				sctp_set_max_packet_bytes(
+					s->net->end[side],
+					(uint16_t)(1100 + rng_below(&s->rng, 400)));
 		}
 		sctp_net_run(s->net, s->net->now_us + rng_below(&s->rng, 20000));
 	}

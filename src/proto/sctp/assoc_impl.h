@@ -364,8 +364,7 @@ bool send_forward(struct sctp *s, struct bytes_writer *w, uint64_t now_us);
 bool send_is_empty(const struct sctp *s);
 /* A message of this stream waits or is partly sent. */
 bool send_has_stream(const struct sctp *s, uint16_t stream);
-/* Payload of a chunk that fills a packet. */
-uint32_t send_chunk_max(const struct sctp *s);
+
 /* True when the windows allow a chunk of len bytes. */
 bool send_window_open(const struct sctp *s, uint32_t len);
 

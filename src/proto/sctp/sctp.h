@@ -29,9 +29,14 @@ struct sctp; /* opaque */
 #define SCTP_DATA_HEADER_BYTES 16
 #define SCTP_STREAMS_MAX       65535
 #define SCTP_MESSAGE_BYTES_MAX 262144
-/* Limits of sctp_config.max_packet_bytes. */
-#define SCTP_PACKET_BYTES_MIN 512
+/*
+ * Limits of sctp_config.max_packet_bytes. Every path takes the least: 1,280 bytes of IPv6 less DTLS and TURN. What
+ * is kept to be sent again is cut for it from the start, because a chunk cannot be cut later when the path shrinks.
+ */
+#define SCTP_PACKET_BYTES_MIN 1188
 #define SCTP_PACKET_BYTES_MAX 9000
+/* Largest message of sctp_send() in tunnel mode: one such chunk. */
+#define SCTP_KEPT_BYTES_MAX (SCTP_PACKET_BYTES_MIN - SCTP_HEADER_BYTES - SCTP_DATA_HEADER_BYTES)
 
 struct sctp_config {
 	uint16_t local_port, remote_port; /* 5000 and 5000 in WebRTC */
@@ -132,7 +137,7 @@ void sctp_abort(struct sctp *s, uint64_t now_us) gv_nonnull(1);
 bool sctp_is_up(const struct sctp *s) gv_nonnull(1);
 
 /*
- * Queues one message (copied, len > 0). In tunnel mode a message must fit one chunk, else SCTP_TOO_LARGE: the
+ * Queues one message (copied, len > 0). In tunnel mode a message is at most SCTP_KEPT_BYTES_MAX, else SCTP_TOO_LARGE: the
  * fragments of one message have adjacent TSNs, and nothing may hold the tunnel up between them.
  * Returns 0, SCTP_FULL, SCTP_NOT_UP, SCTP_TOO_LARGE, SCTP_BAD_STREAM; -EINVAL, -ENOMEM.
  */

@@ -166,11 +166,6 @@ bool send_has_stream(const struct sctp *s, uint16_t stream)
 	return false;
 }
 
-uint32_t send_chunk_max(const struct sctp *s)
-{
-	return (s->config.max_packet_bytes - SCTP_HEADER_BYTES - SCTP_DATA_HEADER_BYTES) & ~3u;
-}
-
 /* RFC 9260 6.1 A and B: with nothing in flight one chunk may always go, as a probe of a closed window. */
 bool send_window_open(const struct sctp *s, uint32_t len)
 {
@@ -502,7 +497,7 @@ static bool expire_first(struct sctp *s, uint64_t now_us)
 static bool send_next(struct sctp *s, struct bytes_writer *w, uint64_t now_us)
 {
 	struct out_msg *m = s->out.first;
-	uint32_t len = GV_MIN(m->len - m->sent, send_chunk_max(s));
+	uint32_t len = GV_MIN(m->len - m->sent, (uint32_t)SCTP_KEPT_BYTES_MAX);
 	uint8_t flags = m->unordered ? CHUNK_DATA_UNORDERED : 0;
 
 	if (!has_room(w, len) || !send_window_open(s, len))
@@ -565,7 +560,7 @@ int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *dat
 	size_t most = s->config.peer_max_message_bytes > 0 ? s->config.peer_max_message_bytes
 	                                                   : s->config.max_message_bytes;
 	if (s->tunnel.on)
-		most = GV_MIN(most, (size_t)send_chunk_max(s));
+		most = GV_MIN(most, (size_t)SCTP_KEPT_BYTES_MAX);
 	if (len > most)
 		return SCTP_TOO_LARGE;
 	if (s->out.bytes + len > SEND_BYTES || s->out.messages >= SEND_MESSAGES) {

@@ -254,6 +254,13 @@ static bool take_tsn(struct sctp *s, size_t len, uint8_t flags, uint32_t *tsn, u
 	return true;
 }
 
+/* Payload of a chunk that fills a packet. */
+static size_t chunk_max(const struct sctp *s)
+{
+	return (s->config.max_packet_bytes - SCTP_HEADER_BYTES - SCTP_DATA_HEADER_BYTES) &
+	       ~(size_t)3;
+}
+
 /* True when the fragments of a message of len bytes all fit the rest of the train. */
 static bool fragments_fit(const struct sctp *s, const struct train *t, size_t len, size_t part)
 {
@@ -288,7 +295,7 @@ static bool window_for(const struct sctp *s, size_t len, size_t fragments)
 static enum one send_fragments(struct sctp *s, struct train *t, uint16_t stream,
                                const struct pkt *in, uint64_t now_us)
 {
-	size_t part = send_chunk_max(s);
+	size_t part = chunk_max(s);
 
 	if (t->packet != NULL) {
 		train_close(s, t);
@@ -378,7 +385,7 @@ size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, s
                         struct batch *out, uint64_t now_us, int *result)
 {
 	struct train t = {.out = out};
-	size_t whole_max = send_chunk_max(s), done = 0;
+	size_t whole_max = chunk_max(s), done = 0;
 	bool idle = s->out.cum_ack + 1 == s->out.next_tsn;
 
 	*result = tunnel_ready(s, stream, now_us);

@@ -489,9 +489,13 @@ static void tunnel_large_ctl_message_is_refused(void **state)
 
 	(void)state;
 	setup(true);
-	assert_int_equal(sctp_send(h.s, &o, bytes, SCTP_NET_PACKET_BYTES - 28, h.now_us), 0);
-	assert_int_equal(sctp_send(h.s, &o, bytes, SCTP_NET_PACKET_BYTES - 27, h.now_us),
+	assert_int_equal(sctp_send(h.s, &o, bytes, SCTP_KEPT_BYTES_MAX, h.now_us), 0);
+	assert_int_equal(sctp_send(h.s, &o, bytes, SCTP_KEPT_BYTES_MAX + 1, h.now_us),
 	                 SCTP_TOO_LARGE);
+	/* It fits the smallest packet, also when the path has shrunk since. */
+	sctp_set_max_packet_bytes(h.s, 0);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 1);
 	hand_deinit(&h);
 }
 
@@ -544,6 +548,50 @@ static void tunnel_fast_lossy_path_never_stops(void **state)
 	sctp_net_free(net);
 }
 
+/* TSNs wrap after 2^32 packets: these seeds begin shortly before. */
+static void tunnel_tsn_wraps_without_notice(void **state)
+{
+	struct sctp_config a = sctp_net_config(8478572), b = sctp_net_config(47459735);
+	struct sctp_send_options o = {.stream = 0, .ppid = 53};
+	struct pkt in[20];
+	int result;
+
+	(void)state;
+	for (size_t i = 0; i < 20; i++)
+		in[i] = (struct pkt){.data = bytes, .len = 500};
+	for (int tunnel = 0; tunnel < 2; tunnel++) {
+		struct sctp_net *net = sctp_net_new(5, &a, &b);
+		uint64_t kept = 0, sent = 0;
+
+		for (int i = 0; i < 2; i++) {
+			net->link[i].loss_permille = 50;
+			net->link[i].jitter_us = 3000;
+		}
+		assert_true(sctp_net_connect(net));
+		for (int i = 0; i < 2; i++) {
+			assert_true(net->end[i]->my_tsn > 0xffffff00);
+			if (tunnel)
+				sctp_tunnel_start(net->end[i], IP, net->now_us);
+		}
+		for (int ms = 0; ms < 500; ms++) {
+			for (int i = 0; i < 2; i++) {
+				kept += sctp_send(net->end[i], &o, bytes, 300, net->now_us) == 0;
+				sent += sctp_net_tunnel(net, i, IP, in, 20, &result);
+			}
+			sctp_net_run(net, net->now_us + 1000);
+		}
+		sctp_net_run(net, net->now_us + 100000000);
+		uint64_t got = net->messages[0] + net->messages[1];
+		assert_true(got > kept + sent * 9 / 10 && got <= kept + sent);
+		for (int i = 0; i < 2; i++) {
+			assert_true(net->end[i]->out.next_tsn < 0x10000000);
+			assert_true(send_is_empty(net->end[i]));
+			assert_int_equal(sctp_counters(net->end[i])->bad_chunk, 0);
+		}
+		sctp_net_free(net);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -569,6 +617,7 @@ int main(void)
 		cmocka_unit_test(tunnel_bad_state_is_told),
 		cmocka_unit_test(tunnel_large_ctl_message_is_refused),
 		cmocka_unit_test(tunnel_fast_lossy_path_never_stops),
+		cmocka_unit_test(tunnel_tsn_wraps_without_notice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
