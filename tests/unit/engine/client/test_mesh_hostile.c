@@ -479,10 +479,9 @@ static void mesh_address_on_another_interface_is_announced_anew(void **state)
 	unsigned told = lab.nodes[0].candidates + lab.nodes[0].offers;
 	host.ifindex = 2; /* was: any */
 	mesh_set_addresses(lab.nodes[0].mesh, &host, 1, lab.now);
-	/* The only path is gone with its interface: the next one is offered soon. */
-	lab_run(10000);
-	assert_false(pair_passes());
-	assert_true(passes_within(2000000));
+	/* The only path is gone with its interface: the link finds another one, or the next link does. */
+	lab_run(3000000);
+	assert_true(pair_passes());
 	assert_true(lab.nodes[0].candidates + lab.nodes[0].offers > told);
 	/* The same list again changes nothing. */
 	told = lab.nodes[0].candidates + lab.nodes[0].offers;
