@@ -130,6 +130,19 @@ int link_local_sdp(struct link *l, char **out)
 	return *out != NULL ? 0 : err_here(-ENOMEM);
 }
 
+/* A peer's candidate inside the tunnel would lead the tunnel through itself. */
+static void add_remote(struct link *l, const struct ice_cand *c, uint64_t now_us)
+{
+	const struct mesh *m = l->peer->mesh;
+	struct netprefix prefix6 = netprefix_of(&m->c.ip6, 64);
+
+	if (netprefix_contains(&m->c.doc->subnet, &c->addr) ||
+	    netprefix_contains(&prefix6, &c->addr))
+		return;
+	(void)ice_add_remote(l->ice, c,
+	                     now_us); /* known already, or too many: the first ones count */
+}
+
 static int begin_dtls(struct link *l, const struct sdp *s, uint64_t now_us)
 {
 	struct dtls_config c = {
@@ -163,8 +176,7 @@ int link_remote_sdp(struct link *l, const char *sdp, uint64_t now_us)
 		return r < 0 ? err_up(r) : mesh_refuse(m, l->peer->key, "unusable ICE credentials");
 	}
 	for (size_t i = 0; i < s->candidate_count; i++)
-		(void)ice_add_remote(l->ice, &s->candidates[i],
-		                     now_us); /* too many: the first ones count */
+		add_remote(l, &s->candidates[i], now_us);
 	if (s->end_of_candidates)
 		ice_end_remote(l->ice, now_us);
 	r = begin_dtls(l, s, now_us);
@@ -223,7 +235,7 @@ int link_remote_candidate(struct link *l, const struct msg_ice_candidate *c, uin
 	} else if (c->candidate != NULL) {
 		if (ice_cand_parse(c->candidate, strlen(c->candidate), &cand) != ICE_CAND_OK)
 			return mesh_refuse(l->peer->mesh, l->peer->key, "unusable candidate");
-		(void)ice_add_remote(l->ice, &cand, now_us); /* duplicate or too many: dropped */
+		add_remote(l, &cand, now_us);
 	}
 	link_pump(l, now_us);
 	return MESH_OK;
@@ -278,6 +290,7 @@ static void ice_event_act(struct link *l, const struct ice_event *e, uint64_t no
 	case ICE_EVENT_QUIET:
 		if (l->quiet_us == 0)
 			l->quiet_us = now_us;
+		local_refresh(l->peer->mesh, now_us);
 		break;
 	case ICE_EVENT_DISCONNECTED:
 		atomic_store_explicit(&l->shared->send_until_us, 0, memory_order_relaxed);

@@ -194,6 +194,21 @@ void mesh_set_stun(struct mesh *m, const struct netaddr *servers, size_t n, uint
 	local_pump(m, now_us);
 }
 
+void local_refresh(struct mesh *m, uint64_t now_us)
+{
+	if (now_us < m->refresh_us)
+		return;
+	m->refresh_us = now_us + LOCAL_REFRESH_US;
+	for (size_t i = 0; i < m->n_addresses; i++) {
+		struct netaddr base = local_with_port(m, &m->addresses[i]);
+
+		if (base.port != 0)
+			(void)gather_add_base(m->gather, &base,
+			                      now_us); /* known: it is asked anew */
+	}
+	local_pump(m, now_us);
+}
+
 int local_begin(struct mesh *m, uint64_t now_us)
 {
 	return gather_begin(m, NULL, 0, now_us);

@@ -43,6 +43,8 @@
 #define LINK_GOOD_US (10u * 1000000u)
 /* Deletions that the command lane did not take are tried again. */
 #define LIMBO_RETRY_US 100000u
+/* How often a quiet path may make us ask the STUN servers anew. */
+#define LOCAL_REFRESH_US (2u * 1000000u)
 /* Server-reflexive candidates kept of one base. */
 #define MESH_MAX_MAPPINGS 4
 /* Candidates of this computer: host and server-reflexive ones of each address. */
@@ -161,6 +163,7 @@ struct mesh {
 	struct ice_cand cands[MESH_MAX_CANDS];
 	size_t n_cands;
 	bool cands_done;
+	uint64_t refresh_us; /* not asked again before */
 
 	struct link *links;       /* uthash by handle: of all peers */
 	struct link *links_ufrag; /* the same ones by our username fragment */
@@ -201,6 +204,8 @@ void mesh_in_band(struct peer *p, const uint8_t *text, size_t len, uint64_t now_
 int local_begin(struct mesh *m, uint64_t now_us);
 /* Sends what gathering has to send, acts on what it found. */
 void local_pump(struct mesh *m, uint64_t now_us);
+/* A path went quiet, perhaps because a NAT forgot it: asks at once what we look like now. */
+void local_refresh(struct mesh *m, uint64_t now_us);
 /* The address with the port of our socket of its family. */
 struct netaddr local_with_port(const struct mesh *m, const struct netaddr *a);
 

@@ -36,7 +36,7 @@ struct link_invite {
 	struct link_server server;
 	uint8_t network_id[NETID_SIZE];
 	uint8_t seed[LINK_SEED_SIZE]; /* secret: mem_wipe() after use */
-	uint8_t pin[LINK_PIN_SIZE];   /* SHA-256 of the server's certificate (DER) */
+	uint8_t pin[LINK_PIN_SIZE];   /* of the server's certificate: crypto/cert.h */
 	bool has_pin;
 };
 
