@@ -454,6 +454,32 @@ static void partial_forward_stops_at_last_abandoned(void **state)
 	hand_deinit(&h);
 }
 
+/* One fragment given up takes the others with it, also those that are still on their way. */
+static void partial_whole_message_is_given_up(void **state)
+{
+	static uint8_t big[5000];
+	static const uint16_t gaps[][2] = {{2, 2}, {2, 3}, {2, 4}};
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+	struct chunk_forward f;
+
+	(void)state;
+	setup();
+	widen(10);
+	assert_int_equal(sctp_send(h.s, &o, big, sizeof(big), h.now_us), 0);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 5);
+	for (size_t i = 0; i < 3; i++)
+		hand_give_sack(&h, first - 1, gaps[i], 1);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
+	assert_int_equal(chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f), CHUNK_OK);
+	assert_int_equal(f.cum, first + 4);
+	assert_int_equal(sctp_counters(h.s)->gave_up, 1);
+	assert_int_equal(h.s->out.flight, 0);
+	hand_deinit(&h);
+}
+
 /* FORWARD-TSN names each stream once, with its highest number. */
 static void partial_forward_names_each_stream_once(void **state)
 {
@@ -542,6 +568,7 @@ int main(void)
 		cmocka_unit_test(partial_lifetime_of_half_message_takes_a_tsn),
 		cmocka_unit_test(partial_lifetime_unsent_takes_none),
 		cmocka_unit_test(partial_forward_stops_at_last_abandoned),
+		cmocka_unit_test(partial_whole_message_is_given_up),
 		cmocka_unit_test(partial_forward_names_each_stream_once),
 		cmocka_unit_test(sack_random_lies_keep_the_books_straight),
 	};
