@@ -314,18 +314,6 @@ static int verify_member(struct mesh *m, const struct admission *a)
 	return MESH_OK;
 }
 
-/* As admission_verify(), without the signatures, which were verified when the member became known. */
-static bool is_still_member(const struct document *doc, const struct admission *a)
-{
-	if (document_is_banned(doc, a->key))
-		return false;
-	if (memcmp(doc->owner, a->key, SIG_KEY_SIZE) == 0 || document_has_member(doc, a->key))
-		return true;
-	const struct document_invite *invite = document_find_invite(doc, a->invite_key);
-	return invite != NULL &&
-	       (invite->expires_unix_s == 0 || a->joined_unix_s <= invite->expires_unix_s);
-}
-
 void mesh_set_document(struct mesh *m, const struct document *doc, uint64_t now_us)
 {
 	struct peer *p, *tmp;
@@ -333,7 +321,7 @@ void mesh_set_document(struct mesh *m, const struct document *doc, uint64_t now_
 	m->c.doc = doc;
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
-		if (!is_still_member(doc, &p->admission)) {
+		if (!admission_still_holds(&p->admission, doc)) {
 			log_info("peer.cut", LOG_STR("label", p->admission.label));
 			remove_peer(m, p, true, now_us);
 		} else if (p->use != NULL && p->use->state == LINK_UP) {

@@ -161,18 +161,6 @@ int update_client_info(struct hub_request *q)
 
 /* ---- documents ---- */
 
-/* The rule of membership without the signatures, which were checked when the admission was stored. */
-static bool is_member(const struct document *doc, const struct admission *a)
-{
-	if (document_is_banned(doc, a->key))
-		return false;
-	if (memcmp(doc->owner, a->key, SIG_KEY_SIZE) == 0 || document_has_member(doc, a->key))
-		return true;
-	const struct document_invite *invite = document_find_invite(doc, a->invite_key);
-	return invite != NULL &&
-	       (invite->expires_unix_s == 0 || a->joined_unix_s <= invite->expires_unix_s);
-}
-
 /* Removes from the store who is no member any more, and moves them to the front of the array. */
 static int remove_others(struct hub_request *q, const struct document *doc,
                          struct store_member *members, size_t n, size_t *out_removed)
@@ -185,7 +173,7 @@ static int remove_others(struct hub_request *q, const struct document *doc,
 		if (admission_parse(&a, members[i].admission, members[i].admission_n, NULL) !=
 		    ADMISSION_OK)
 			return err_here(-EUCLEAN);
-		if (is_member(doc, &a))
+		if (admission_still_holds(&a, doc))
 			continue;
 		int r = store_member_remove(q->hub->store, doc->network_id, a.key);
 		if (r == 0)

@@ -221,6 +221,17 @@ int admission_verify(const struct admission *a, const struct document *doc, stru
 	return r < 0 ? err_up(r) : r;
 }
 
+bool admission_still_holds(const struct admission *a, const struct document *doc)
+{
+	if (document_is_banned(doc, a->key))
+		return false;
+	if (memcmp(doc->owner, a->key, SIG_KEY_SIZE) == 0 || document_has_member(doc, a->key))
+		return true;
+	const struct document_invite *invite = document_find_invite(doc, a->invite_key);
+	return invite != NULL &&
+	       (invite->expires_unix_s == 0 || a->joined_unix_s <= invite->expires_unix_s);
+}
+
 bool admission_is_newer(const struct admission *older, const struct admission *newer)
 {
 	return memcmp(older->network_id, newer->network_id, NETID_SIZE) == 0 &&

@@ -79,6 +79,12 @@ int admission_parse(struct admission *out, const void *bytes, size_t n, struct d
 int admission_verify(const struct admission *a, const struct document *doc, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2);
 
+/*
+ * The same rule under a newer document, for an admission that was verified before: its signatures are not looked at again.
+ */
+bool admission_still_holds(const struct admission *a, const struct document *doc)
+	gv_must_check gv_nonnull(1, 2);
+
 /* Same network and key, signed later: `newer` replaces `older` (both verified). */
 bool admission_is_newer(const struct admission *older, const struct admission *newer)
 	gv_nonnull(1, 2);
