@@ -27,6 +27,7 @@ LOG_MODULE("ws_client");
 #define TRUSTS_MAX        16  /* different --ca files */
 #define FDS_MAX           128 /* connections at a time, with some room */
 #define HOST_SIZE         300
+#define CLOSE_ROUNDS      16
 
 /* Which certificate authorities count: one lws vhost each, kept for the life of the context. */
 struct trust {
@@ -355,6 +356,7 @@ int ws_clients_new(struct ws_clients **out, struct loop *loop)
 	                   LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
 		.foreign_loops = &uv,
 		.user = all,
+		.pcontext = &all->context,
 		.fd_limit_per_thread = FDS_MAX,
 		.gid = (gid_t)-1,
 		.uid = (uid_t)-1,
@@ -383,8 +385,14 @@ void ws_clients_close(struct ws_clients *all)
 			lws_set_opaque_user_data(all->clients->wsi, NULL);
 		client_free(all->clients);
 	}
-	/* The context's own handles end with the next rounds of the loop. */
+	/* The handles of lws end with the next rounds of the loop; then all->context becomes NULL. */
 	lws_context_destroy(all->context);
+	for (unsigned i = 0; i < CLOSE_ROUNDS && all->context != NULL; i++) {
+		if (loop_run_once(all->loop) < 0)
+			break;
+	}
+	if (all->context != NULL)
+		lws_context_destroy(all->context);
 	for (size_t i = 0; i < all->n_trusts; i++)
 		mem_free(all->trusts[i].ca_pem);
 	mem_free(all);

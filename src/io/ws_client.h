@@ -61,8 +61,8 @@ struct ws_client_fns {
 /* One for a loop. Returns 0; -ENOMEM; -errno. */
 int ws_clients_new(struct ws_clients **out, struct loop *loop) gv_must_check gv_nonnull(1, 2);
 /*
- * Closes all connections without callbacks. The loop must turn afterwards until it is empty. NULL
- * is allowed.
+ * Closes all connections without callbacks. Turns the loop for that: call it last, outside of
+ * callbacks. NULL is allowed.
  */
 void ws_clients_close(struct ws_clients *all);
 

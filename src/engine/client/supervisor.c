@@ -512,6 +512,10 @@ void supervisor_free(struct supervisor *s)
 {
 	if (s == NULL)
 		return;
+	loop_fd_close(s->dataplane_fd);
+	loop_fd_close(s->route_fd);
+	loop_timer_close(s->addr_timer);
+	loop_timer_close(s->stop_timer);
 	while (s->ops != NULL) {
 		s->ops->busy = false;
 		op_free(s->ops);
@@ -523,13 +527,9 @@ void supervisor_free(struct supervisor *s)
 		network_free(n);
 	}
 	server_free_all(s);
-	ws_clients_close(s->ws);
-	loop_fd_close(s->dataplane_fd);
-	loop_fd_close(s->route_fd);
-	loop_timer_close(s->addr_timer);
-	loop_timer_close(s->stop_timer);
 	udp_close(&s->reserved4);
 	udp_close(&s->reserved6);
 	cert_unref(s->cert);
+	ws_clients_close(s->ws);
 	mem_free(s);
 }
