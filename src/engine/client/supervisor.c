@@ -61,13 +61,18 @@ static void op_end(struct op *op)
 		op_free(op);
 }
 
+static void check_stopped(struct supervisor *s);
+
 bool op_worked(struct op *op)
 {
+	struct supervisor *s = op->sup;
 	bool alive = !op->dead;
 
 	op->busy = false;
-	if (!alive)
+	if (!alive) {
 		op_free(op);
+		check_stopped(s);
+	}
 	return alive;
 }
 
@@ -235,6 +240,10 @@ static void check_stopped(struct supervisor *s)
 	for (size_t i = 0; i < s->n_nets; i++) {
 		if (s->nets[i]->phase != NETWORK_DOWN)
 			return;
+	}
+	for (const struct op *op = s->ops; op != NULL; op = op->next) {
+		if (op->busy)
+			return; /* a worker uses its memory */
 	}
 	supervisor_done_fn done = GV_STEAL(s->done);
 	loop_timer_stop(s->stop_timer);
@@ -517,8 +526,11 @@ void supervisor_free(struct supervisor *s)
 	loop_timer_close(s->addr_timer);
 	loop_timer_close(s->stop_timer);
 	while (s->ops != NULL) {
-		s->ops->busy = false;
-		op_free(s->ops);
+		/* What a worker still uses stays: the process ends before it does. */
+		if (s->ops->busy)
+			s->ops = s->ops->next;
+		else
+			op_free(s->ops);
 	}
 	while (s->n_nets > 0) {
 		struct network *n = s->nets[s->n_nets - 1];
