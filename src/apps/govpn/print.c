@@ -294,7 +294,7 @@ static void print_change(const struct args *a, const json_t *reply)
 			       clean(text_of(reply, "id"), other, sizeof(other)));
 		break;
 	case ARGS_UNBAN:
-		printf("it may join again by an invite\n");
+		printf("%s may join again by an invite\n", name);
 		break;
 	case ARGS_RENAME:
 		printf("the network is called %s now\n", name);

@@ -200,8 +200,14 @@ static void settle(struct op *op, const struct msg_network *m)
 	st->ip4 = m->computer_ip;
 	st->up = true;
 	if (n != NULL) {
-		/* Joined again: the new admission counts from now on. */
+		/* Joined again: the new admission counts from now on, and the way to the server. */
 		n->st->admission = st->admission;
+		if (!state_server_equal(&n->st->server, &st->server)) {
+			struct state_server old = n->st->server;
+			n->st->server = st->server;
+			st->server = old;
+			server_put(GV_STEAL(n->server));
+		}
 		n->st->up = true;
 		n->signaling = false;
 		if (document_follows(n->st->doc, st->doc))

@@ -5,11 +5,14 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/enc.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "engine/client/docchange.h"
 
 #include <errno.h>
 #include <string.h>
+
+LOG_MODULE("owner");
 
 #define OP_TIMEOUT_US (20u * 1000000u)
 /* Of an invite, unless they say otherwise. */
@@ -19,7 +22,14 @@
 struct change {
 	struct document *doc; /* owned until adopted; signed */
 	char link[LINK_TEXT_SIZE];
-	json_t *reply; /* owned until answered */
+	json_t *reply;              /* owned until answered */
+	struct state_banned person; /* to remember after a kick, to forget after an unban */
+
+	enum {
+		PERSON_NONE,
+		PERSON_BAN,
+		PERSON_UNBAN
+	} what;
 };
 
 static void change_free(struct op *op)
@@ -43,6 +53,19 @@ static struct op *begin(struct network *n, struct localapi_call *call)
 		              n->st->doc->name);
 		return NULL;
 	}
+	/*
+	 * Connecting compares epochs, so a change that the server missed gets there before the next one
+	 * is made: the server takes only what follows its own document.
+	 */
+	if (!n->signaling) {
+		bool known = n->problem.text[0] != '\0';
+		localapi_fail(call, known ? n->problem_exit : EXIT_CODE_NO_SERVER, "%s",
+		              known ? n->problem.text
+		              : n->phase == NETWORK_DOWN
+		                      ? "connect to the network first: govpn up"
+		                      : "there is no connection to the server now");
+		return NULL;
+	}
 	struct op *op = op_new(n->sup, call, OP_TIMEOUT_US);
 	if (op == NULL)
 		return NULL;
@@ -62,6 +85,22 @@ static struct op *begin(struct network *n, struct localapi_call *call)
 	return op;
 }
 
+/* Names of those who are gone are known to nobody else. */
+static void remember(struct network *n, const struct change *c)
+{
+	switch (c->what) {
+	case PERSON_NONE:
+		break;
+	case PERSON_BAN:
+		if (state_ban(n->st, &c->person) < 0)
+			log_debug("the name of a banned computer is lost");
+		break;
+	case PERSON_UNBAN:
+		state_unban(n->st, c->person.key);
+		break;
+	}
+}
+
 static void on_updated(void *user, enum sigclient_result result, const struct msg *m)
 {
 	struct op *op = user;
@@ -77,6 +116,7 @@ static void on_updated(void *user, enum sigclient_result result, const struct ms
 	 * with the next connection. Two different documents of one epoch must never exist.
 	 */
 	if (document_follows(n->st->doc, c->doc)) {
+		remember(n, c);
 		int r = network_adopt(n, GV_STEAL(c->doc));
 		if (r < 0) {
 			op_fail(op, EXIT_CODE_FAILED, "the state cannot be written: %s",
@@ -212,31 +252,63 @@ void verb_kick(struct network *n, const struct localapi_request *req, struct loc
 		fail_change(op, r);
 		return;
 	}
+	if (!req->allow_rejoin) {
+		c->what = PERSON_BAN;
+		memcpy(c->person.key, p.key, sizeof(p.key));
+		memcpy(c->person.name, p.admission->name, sizeof(c->person.name));
+		memcpy(c->person.label, p.admission->label, sizeof(c->person.label));
+		c->person.ip4 = p.ip4;
+	}
 	enc_base64url(key, p.key, sizeof(p.key));
 	send_change(op, json_pack("{s:s,s:s,s:b}", "id", key, "name", p.admission->name, "banned",
 	                          (int)!req->allow_rejoin));
 }
 
+/* The banned computer they mean: by key, or by what it was called. Returns how many fit. */
+static unsigned find_banned(const struct network *n, const char *text, struct state_banned *out)
+{
+	struct netaddr a;
+	size_t len = 0;
+	unsigned count = 0;
+	bool is_ip = netaddr_parse_ip(text, &a);
+
+	*out = (struct state_banned){0};
+	if (dec_base64url(text, strlen(text), out->key, sizeof(out->key), &len) &&
+	    len == sizeof(out->key))
+		return 1;
+	for (size_t i = 0; i < n->st->n_banned; i++) {
+		const struct state_banned *b = &n->st->banned[i];
+		if (strcmp(b->name, text) != 0 && strcmp(b->label, text) != 0 &&
+		    !(is_ip && netaddr_ip_equal(&a, &b->ip4)))
+			continue;
+		*out = *b;
+		count++;
+	}
+	return count;
+}
+
 void verb_unban(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 {
-	uint8_t key[SIG_KEY_SIZE];
-	size_t len = 0;
+	char key[ENC_BASE64_SIZE(SIG_KEY_SIZE)];
 	struct op *op = begin(n, call);
 
 	if (op == NULL)
 		return;
 	struct change *c = op->data;
-	/* Names of those who are gone are not known any more. */
-	if (!dec_base64url(req->peer, strlen(req->peer), key, sizeof(key), &len) ||
-	    len != sizeof(key)) {
-		op_fail(op, EXIT_CODE_USAGE, "give the key of the computer, as kick showed it");
+	unsigned count = find_banned(n, req->peer, &c->person);
+	if (count > 1) {
+		op_fail(op, EXIT_CODE_NOT_FOUND,
+		        "several banned computers are called %.80s: give the key", req->peer);
 		return;
 	}
-	if (document_unban(c->doc, key) != DOCUMENT_OK) {
-		op_fail(op, EXIT_CODE_NOT_FOUND, "this key is not banned");
+	if (count == 0 || document_unban(c->doc, c->person.key) != DOCUMENT_OK) {
+		op_fail(op, EXIT_CODE_NOT_FOUND, "no banned computer is called %.80s", req->peer);
 		return;
 	}
-	send_change(op, json_pack("{s:s}", "id", req->peer));
+	c->what = PERSON_UNBAN;
+	enc_base64url(key, c->person.key, sizeof(c->person.key));
+	send_change(op, json_pack("{s:s,s:s?}", "id", key, "name",
+	                          c->person.name[0] != '\0' ? c->person.name : NULL));
 }
 
 void verb_rename(struct network *n, const struct localapi_request *req, struct localapi_call *call)

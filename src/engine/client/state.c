@@ -41,7 +41,33 @@ void state_network_free(struct state_network *n)
 		return;
 	state_server_deinit(&n->server);
 	document_free(n->doc);
+	mem_free(n->banned);
 	mem_free(n);
+}
+
+int state_ban(struct state_network *n, const struct state_banned *banned)
+{
+	state_unban(n, banned->key);
+	if (n->n_banned == STATE_BANNED_MAX)
+		state_unban(n, n->banned[0].key);
+	struct state_banned *list = mem_resize(n->banned, n->n_banned + 1, sizeof(*list));
+	if (list == NULL)
+		return err_here(-ENOMEM);
+	list[n->n_banned++] = *banned;
+	n->banned = list;
+	return 0;
+}
+
+void state_unban(struct state_network *n, const uint8_t key[static SIG_KEY_SIZE])
+{
+	for (size_t i = 0; i < n->n_banned; i++) {
+		if (memcmp(n->banned[i].key, key, SIG_KEY_SIZE) != 0)
+			continue;
+		memmove(&n->banned[i], &n->banned[i + 1],
+		        (n->n_banned - i - 1) * sizeof(n->banned[0]));
+		n->n_banned--;
+		return;
+	}
 }
 
 int state_add(struct state *s, struct state_network *n)

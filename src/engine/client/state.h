@@ -49,6 +49,15 @@ struct state_server {
 	char *ca_pem;               /* owned; with STATE_TRUST_CA */
 };
 
+#define STATE_BANNED_MAX 256
+
+/* Whom the owner banned, as people remember it: for unban. */
+struct state_banned {
+	uint8_t key[SIG_KEY_SIZE];
+	char name[ADMISSION_NAME_MAX + 1], label[ADMISSION_LABEL_MAX + 1];
+	struct netaddr ip4;
+};
+
 enum state_broadcast {
 	STATE_BROADCAST_AUTO = 0, /* when it is the most recently connected network */
 	STATE_BROADCAST_ON,       /* before all others */
@@ -64,6 +73,8 @@ struct state_network {
 	bool up;                    /* to be connected whenever the daemon runs */
 	enum state_broadcast broadcast;
 	char ifname[STATE_IFNAME_SIZE]; /* last interface name; "" none */
+	struct state_banned *banned;    /* owned; the newest STATE_BANNED_MAX of the owner's bans */
+	size_t n_banned;
 };
 
 /* A plain value; the owner may change its members and then calls state_save(). */
@@ -118,6 +129,11 @@ void state_remove(struct state *s, struct state_network *n) gv_nonnull(1, 2);
 
 struct state_network *state_find(const struct state *s, const uint8_t id[static NETID_SIZE])
 	gv_nonnull(1, 2);
+
+/* Remembers a ban (copied), or forgets it. state_ban() returns 0; -ENOMEM. */
+int state_ban(struct state_network *n, const struct state_banned *banned)
+	gv_must_check gv_nonnull(1, 2);
+void state_unban(struct state_network *n, const uint8_t key[static SIG_KEY_SIZE]) gv_nonnull(1, 2);
 
 /* Same place and same way of trust. */
 bool state_server_equal(const struct state_server *a, const struct state_server *b)

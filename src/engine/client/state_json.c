@@ -100,6 +100,34 @@ static int parse_proofs(struct state *s, struct state_network *n, const json_t *
 	return 0;
 }
 
+static int parse_banned(struct state_network *n, const json_t *list)
+{
+	const json_t *o;
+	size_t i, len;
+
+	if (list == NULL)
+		return 0;
+	if (!json_is_array(list) || json_array_size(list) > STATE_BANNED_MAX)
+		return STATE_CORRUPT;
+	json_array_foreach(list, i, o)
+	{
+		struct state_banned b = {0};
+		const char *key = text_of(o, "key"), *name = text_of(o, "name");
+		const char *label = text_of(o, "label"), *ip = text_of(o, "ipv4");
+		if (key == NULL || name == NULL || label == NULL || ip == NULL ||
+		    !dec_base64url(key, strlen(key), b.key, sizeof(b.key), &len) ||
+		    len != sizeof(b.key) || !text_is_name(name, ADMISSION_NAME_MAX) ||
+		    !text_is_label(label) || !netaddr_parse_ip(ip, &b.ip4))
+			return STATE_CORRUPT;
+		(void)snprintf(b.name, sizeof(b.name), "%s", name);    /* fits */
+		(void)snprintf(b.label, sizeof(b.label), "%s", label); /* fits */
+		int r = state_ban(n, &b);
+		if (r < 0)
+			return err_up(r);
+	}
+	return 0;
+}
+
 static int parse_network(struct state *s, struct state_network *n, const json_t *o,
                          struct diag *diag)
 {
@@ -124,7 +152,7 @@ static int parse_network(struct state *s, struct state_network *n, const json_t 
 			return STATE_CORRUPT;
 		memcpy(n->ifname, ifname, strlen(ifname) + 1);
 	}
-	return 0;
+	return parse_banned(n, json_object_get(o, "banned"));
 }
 
 static int parse_networks(struct state *s, const json_t *list, struct diag *diag)
@@ -241,6 +269,26 @@ static bool format_server(json_t *o, const struct state_server *s)
 	return ok;
 }
 
+static bool format_banned(json_t *o, const struct state_network *n)
+{
+	json_t *list = json_array();
+	bool ok = list != NULL;
+
+	for (size_t i = 0; ok && i < n->n_banned; i++) {
+		const struct state_banned *b = &n->banned[i];
+		char key[ENC_BASE64_SIZE(SIG_KEY_SIZE)], ip[NETADDR_TEXT_SIZE];
+		enc_base64url(key, b->key, sizeof(b->key));
+		json_t *one = json_pack("{s:s,s:s,s:s,s:s}", "key", key, "name", b->name, "label",
+		                        b->label, "ipv4", netaddr_ip_text(&b->ip4, ip));
+		ok = json_array_append_new(list, one) == 0;
+	}
+	if (!ok) {
+		json_decref(list);
+		return false;
+	}
+	return set(o, "banned", list);
+}
+
 static bool format_network(json_t *o, const struct state_network *n)
 {
 	char id[NETID_TEXT_SIZE], ip[NETADDR_TEXT_SIZE];
@@ -255,6 +303,8 @@ static bool format_network(json_t *o, const struct state_network *n)
 		ok = ok && set(o, "code", json_string(n->code));
 	if (n->ip4.family != NETADDR_NONE)
 		ok = ok && set(o, "ipv4", json_string(netaddr_ip_text(&n->ip4, ip)));
+	if (n->n_banned > 0)
+		ok = ok && format_banned(o, n);
 	if (n->ifname[0] != '\0')
 		ok = ok && set(o, "interface", json_string(n->ifname));
 	return ok;

@@ -137,6 +137,9 @@ static struct state_network *make_network(const struct state *s, uint8_t number)
 	n->ip4 = netaddr_ip4(0x0a010205, 0);
 	n->up = true;
 	n->broadcast = STATE_BROADCAST_OFF;
+	const struct state_banned banned = {
+		.key = {9}, .name = "Ben", .label = "ben", .ip4 = netaddr_ip4(0x0a010209, 0)};
+	assert_int_equal(state_ban(n, &banned), 0);
 	return n;
 }
 
@@ -187,6 +190,9 @@ static void state_saved_networks_come_back(void **state)
 	assert_int_equal(netaddr_u32(&n->ip4), 0x0a010205);
 	assert_true(n->up);
 	assert_int_equal(n->broadcast, STATE_BROADCAST_OFF);
+	assert_int_equal(n->n_banned, 1);
+	assert_string_equal(n->banned[0].name, "Ben");
+	assert_int_equal(netaddr_u32(&n->banned[0].ip4), 0x0a010209);
 	assert_int_equal(admission_verify(&n->admission, n->doc, NULL), ADMISSION_OK);
 	state_remove(s, n);
 	assert_int_equal(s->n_networks, 1);
@@ -341,6 +347,29 @@ static void state_save_that_fails_keeps_the_old_file(void **state)
 	state_close(s);
 }
 
+static void state_bans_keep_the_newest(void **state)
+{
+	const struct fixture *f = *state;
+	struct state *s = open_ok(f);
+	struct state_network *n = make_network(s, 1);
+	struct state_banned b = {.name = "x", .label = "x"};
+
+	for (unsigned i = 0; i < STATE_BANNED_MAX; i++) {
+		b.key[0] = (uint8_t)i;
+		b.key[1] = 1;
+		assert_int_equal(state_ban(n, &b), 0);
+	}
+	assert_int_equal(n->n_banned, STATE_BANNED_MAX);
+	/* The one of make_network() was the oldest. */
+	assert_string_equal(n->banned[0].name, "x");
+	assert_int_equal(state_ban(n, &b), 0); /* again: no second entry */
+	assert_int_equal(n->n_banned, STATE_BANNED_MAX);
+	state_unban(n, b.key);
+	assert_int_equal(n->n_banned, STATE_BANNED_MAX - 1);
+	state_network_free(n);
+	state_close(s);
+}
+
 static void state_network_twice_is_damaged(void **state)
 {
 	const struct fixture *f = *state;
@@ -368,6 +397,7 @@ int main(void)
 		CASE(state_links_and_pipes_are_not_followed),
 		CASE(state_leftover_of_a_crash_does_not_count),
 		CASE(state_save_that_fails_keeps_the_old_file),
+		CASE(state_bans_keep_the_newest),
 		CASE(state_network_twice_is_damaged),
 	};
 
