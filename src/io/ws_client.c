@@ -98,6 +98,9 @@ static void client_free(struct ws_client *c)
 	mem_free(c);
 }
 
+static const char no_answer[] =
+	"nothing answers there: is govpn-server running, and its port open?";
+
 static void tell_closed(struct ws_client *c)
 {
 	if (c->told || c->state == CLIENT_OPENING)
@@ -106,7 +109,7 @@ static void tell_closed(struct ws_client *c)
 	if (c->why == 0)
 		c->why = c->state == CLIENT_OPEN ? WS_CLIENT_CLOSED : WS_CLIENT_REFUSED;
 	diag_set(&c->detail,
-	         c->state == CLIENT_OPEN ? "the server closed the connection" : "no connection");
+	         c->state == CLIENT_OPEN ? "the server closed the connection" : no_answer);
 	c->fns.closed(c->user, c->why, c->detail.text);
 }
 
@@ -228,6 +231,21 @@ static int on_writable(struct ws_client *c, struct lws *wsi)
 	return 0;
 }
 
+/* The library's own words are for the log; it has one text for everything that ends a TCP or TLS handshake. */
+static void on_connection_error(struct ws_client *c, const char *text, size_t len)
+{
+	static const char ended[] = "closed before established";
+
+	if (text == NULL)
+		return;
+	log_debug("connection failed: %.*s", (int)GV_MIN(len, (size_t)150), text);
+	if (len >= sizeof(ended) - 1 && memcmp(text, ended, sizeof(ended) - 1) == 0)
+		diag_set(&c->detail, "%s", no_answer);
+	else
+		diag_set(&c->detail, "no WebSocket of govpn-server there: %.*s",
+		         (int)GV_MIN(len, (size_t)120), text);
+}
+
 static int on_established(struct ws_client *c)
 {
 	if (lws_is_ssl(c->wsi) && !c->trusted) {
@@ -268,9 +286,7 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *unuse
 	case LWS_CALLBACK_CLIENT_WRITEABLE:
 		return on_writable(c, wsi);
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-		if (in != NULL)
-			diag_set(&c->detail, "no connection: %.*s", (int)GV_MIN(len, (size_t)150),
-			         (const char *)in);
+		on_connection_error(c, in, len);
 		return 0;
 	case LWS_CALLBACK_WSI_DESTROY:
 		lws_set_opaque_user_data(wsi, NULL);
