@@ -14,6 +14,7 @@
 #include <net/if_arp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 /* What the kernel sends at once in a dump is at most this long. */
 #define RECEIVE_BYTES 32768
@@ -21,11 +22,13 @@
 /* A dump that changed while it was read is read again this often. */
 #define DUMP_TRIES 8
 
+static const struct timeval answer_limit = {.tv_sec = 1};
+
 struct route {
 	struct mnl_socket *ask;   /* requests and their answers */
 	struct mnl_socket *watch; /* notices; non-blocking */
 	uint32_t seq;
-	uint8_t in[RECEIVE_BYTES];
+	_Alignas(struct nlmsghdr) uint8_t in[RECEIVE_BYTES];
 };
 
 /* A growing array of one of the public structs. */
@@ -110,6 +113,10 @@ int route_open(struct route **out)
 	int res = open_socket(&r->ask, 0, 0);
 	if (res < 0)
 		return err_up(res);
+	/* The kernel answers before the request returns; should it not, we must not hang. */
+	if (setsockopt(mnl_socket_get_fd(r->ask), SOL_SOCKET, SO_RCVTIMEO, &answer_limit,
+	               sizeof(answer_limit)) != 0)
+		return err_here(-errno);
 	res = open_socket(&r->watch, SOCK_NONBLOCK,
 	                  RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
 	                          RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE);
@@ -130,11 +137,17 @@ void route_free(struct route *r)
 	mem_free(r);
 }
 
+/* A datagram holds messages of one request only: it is the answer to ours, or to one given up. */
+static bool is_answer(const void *data, size_t n, uint32_t seq)
+{
+	const struct nlmsghdr *h = data;
+
+	return n >= sizeof(*h) && h->nlmsg_seq == seq;
+}
+
 /* Sends a request and runs the answers through cb. Returns 0 or the kernel's -errno. */
 static int transact(struct route *r, struct nlmsghdr *req, mnl_cb_t cb, void *user)
 {
-	unsigned port = mnl_socket_get_portid(r->ask);
-
 	req->nlmsg_seq = ++r->seq;
 	if (mnl_socket_sendto(r->ask, req, req->nlmsg_len) < 0)
 		return -errno;
@@ -144,9 +157,9 @@ static int transact(struct route *r, struct nlmsghdr *req, mnl_cb_t cb, void *us
 			continue;
 		if (n < 0)
 			return -errno;
-		int res = mnl_cb_run(r->in, (size_t)n, req->nlmsg_seq, port, cb, user);
-		if (res < 0 && errno == ESRCH)
-			continue; /* a late answer to an earlier request */
+		if (!is_answer(r->in, (size_t)n, req->nlmsg_seq))
+			continue;
+		int res = mnl_cb_run(r->in, (size_t)n, req->nlmsg_seq, 0, cb, user);
 		if (res < 0)
 			return -errno;
 		if (res == MNL_CB_STOP)
@@ -184,7 +197,7 @@ static int change_result(int r)
 
 int route_link_up(struct route *r, uint32_t ifindex, uint32_t mtu_bytes)
 {
-	uint8_t buffer[REQUEST_BYTES];
+	_Alignas(struct nlmsghdr) uint8_t buffer[REQUEST_BYTES];
 
 	struct nlmsghdr *h = request(buffer, RTM_NEWLINK, NLM_F_ACK);
 	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(h, sizeof(*link));
@@ -217,7 +230,7 @@ static uint8_t family_of(const struct netaddr *a)
 
 int route_addr_add(struct route *r, uint32_t ifindex, const struct netaddr *addr, uint8_t bits)
 {
-	uint8_t buffer[REQUEST_BYTES];
+	_Alignas(struct nlmsghdr) uint8_t buffer[REQUEST_BYTES];
 	struct nlmsghdr *h = request(buffer, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
 	struct ifaddrmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
 
@@ -251,7 +264,7 @@ static void put_route(struct nlmsghdr *h, const struct netprefix *dst, uint32_t 
 
 int route_add(struct route *r, const struct netprefix *dst, uint32_t ifindex)
 {
-	uint8_t buffer[REQUEST_BYTES];
+	_Alignas(struct nlmsghdr) uint8_t buffer[REQUEST_BYTES];
 	struct nlmsghdr *h = request(buffer, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
 
 	put_route(h, dst, ifindex);
@@ -261,7 +274,7 @@ int route_add(struct route *r, const struct netprefix *dst, uint32_t ifindex)
 
 int route_del(struct route *r, const struct netprefix *dst, uint32_t ifindex)
 {
-	uint8_t buffer[REQUEST_BYTES];
+	_Alignas(struct nlmsghdr) uint8_t buffer[REQUEST_BYTES];
 	struct nlmsghdr *h = request(buffer, RTM_DELROUTE, NLM_F_ACK);
 
 	put_route(h, dst, ifindex);
@@ -273,7 +286,7 @@ int route_del(struct route *r, const struct netprefix *dst, uint32_t ifindex)
 static int dump(struct route *r, uint16_t type, size_t header_bytes, mnl_cb_t cb, struct list *l)
 {
 	for (int i = 0;; i++) {
-		uint8_t buffer[REQUEST_BYTES];
+		_Alignas(struct nlmsghdr) uint8_t buffer[REQUEST_BYTES];
 		struct nlmsghdr *h = request(buffer, type, NLM_F_DUMP);
 		(void)mnl_nlmsg_put_extra_header(h, header_bytes); /* zeroed: every family */
 		l->n = 0;
