@@ -279,6 +279,14 @@ static void disconnect(struct network *n)
 		log_debug("disconnect was not sent");
 }
 
+void network_restart(struct network *n)
+{
+	/* The server is told, so that the others hear of the new beginning and offer again. */
+	disconnect(n);
+	n->restart = true;
+	tunnel_close(n);
+}
+
 /* False: the network's subnet is in the way of something here, and n->problem says what. */
 static bool subnet_is_free(struct network *n)
 {
@@ -333,9 +341,7 @@ static void on_connected(struct network *n, const struct msg_network *m)
 	if (n->phase == NETWORK_UP && !netaddr_ip_equal(&n->ip4, &n->st->ip4)) {
 		log_warn("network.new_address", LOG_STR("network", n->st->doc->name),
 		         LOG_ADDR("address", &n->st->ip4));
-		disconnect(n);
-		n->restart = true;
-		tunnel_close(n);
+		network_restart(n);
 		return;
 	}
 	if (!open_tunnel(n))

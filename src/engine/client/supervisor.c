@@ -363,9 +363,7 @@ static void on_tun_lost(struct network *n)
 	if (n->phase != NETWORK_UP)
 		return;
 	log_warn("network.interface_lost", LOG_STR("interface", n->tun.name));
-	n->restart = true;
-	n->signaling = false;
-	tunnel_close(n);
+	network_restart(n);
 }
 
 static void handle_event(struct supervisor *s, const struct dataplane_event *e)
