@@ -22,6 +22,7 @@
 LOG_MODULE("unix");
 
 #define READ_BYTES 8192
+#define RETRY_MS   100
 
 struct unix_client {
 	uv_pipe_t uv;
@@ -35,7 +36,8 @@ struct unix_client {
 
 struct unix_server {
 	uv_pipe_t uv;
-	char *path; /* owned */
+	uv_timer_t retry; /* of accepting, after a lack of memory */
+	char *path;       /* owned */
 	unix_line_fn line;
 	unix_gone_fn gone;
 	void *user;
@@ -232,6 +234,15 @@ static int read_cred(struct unix_client *c)
 	return 0;
 }
 
+static void on_connection(uv_stream_t *stream, int status);
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct unix_server *s = GV_CONTAINER_OF(timer, struct unix_server, retry);
+
+	on_connection((uv_stream_t *)&s->uv, 0);
+}
+
 static void on_connection(uv_stream_t *stream, int status)
 {
 	struct unix_server *s = GV_CONTAINER_OF((uv_pipe_t *)stream, struct unix_server, uv);
@@ -240,14 +251,15 @@ static void on_connection(uv_stream_t *stream, int status)
 	if (status < 0 || s->closing)
 		return;
 	c = mem_new(struct unix_client);
-	if (c == NULL)
-		return; /* stays in the backlog until memory is back */
-	c->server = s;
-	c->in = BUF_INIT(UNIX_LINE_MAX);
-	if (uv_pipe_init(s->uv.loop, &c->uv, 0) < 0) {
+	if (c == NULL || uv_pipe_init(s->uv.loop, &c->uv, 0) < 0) {
+		/* libuv asks again only after an accept. */
 		mem_free(c);
+		(void)uv_timer_start(&s->retry, on_retry, RETRY_MS,
+		                     0); /* fails only while closing */
 		return;
 	}
+	c->server = s;
+	c->in = BUF_INIT(UNIX_LINE_MAX);
 	s->handles++;
 	s->n_clients++;
 	c->next = s->clients;
@@ -260,6 +272,18 @@ static void on_connection(uv_stream_t *stream, int status)
 static void on_server_closed(uv_handle_t *h)
 {
 	server_unref(GV_CONTAINER_OF((uv_pipe_t *)h, struct unix_server, uv));
+}
+
+static void on_retry_closed(uv_handle_t *h)
+{
+	server_unref(GV_CONTAINER_OF((uv_timer_t *)h, struct unix_server, retry));
+}
+
+static void close_handles(struct unix_server *s)
+{
+	s->closing = true;
+	uv_close((uv_handle_t *)&s->uv, on_server_closed);
+	uv_close((uv_handle_t *)&s->retry, on_retry_closed);
 }
 
 int unix_server_new(struct unix_server **out, struct loop *loop, int fd_moved, const char *path,
@@ -275,22 +299,16 @@ int unix_server_new(struct unix_server **out, struct loop *loop, int fd_moved, c
 	s->line = line;
 	s->gone = gone;
 	s->user = user;
-	s->handles = 1;
-	int r = uv_pipe_init(loop_uv(loop), &s->uv, 0);
-	if (r < 0) {
-		close(fd_moved);
-		mem_free(s->path);
-		mem_free(s);
-		return err_here(r);
-	}
-	r = uv_pipe_open(&s->uv, fd_moved);
+	s->handles = 2;
+	(void)uv_timer_init(loop_uv(loop), &s->retry); /* cannot fail */
+	(void)uv_pipe_init(loop_uv(loop), &s->uv, 0);  /* likewise */
+	int r = uv_pipe_open(&s->uv, fd_moved);
 	if (r < 0)
 		close(fd_moved);
 	else
 		r = uv_listen((uv_stream_t *)&s->uv, UNIX_CLIENTS_MAX, on_connection);
 	if (r < 0) {
-		s->closing = true;
-		uv_close((uv_handle_t *)&s->uv, on_server_closed);
+		close_handles(s);
 		return err_here(r);
 	}
 	*out = s;
@@ -301,12 +319,11 @@ void unix_server_close(struct unix_server *s)
 {
 	if (s == NULL || s->closing)
 		return;
-	s->closing = true;
 	while (s->clients != NULL)
 		client_close(s->clients, false);
 	if (unlink(s->path) != 0)
 		log_debug("socket %s was gone already", s->path);
-	uv_close((uv_handle_t *)&s->uv, on_server_closed);
+	close_handles(s);
 }
 
 const struct unix_cred *unix_client_cred(const struct unix_client *c)

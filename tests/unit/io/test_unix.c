@@ -142,11 +142,27 @@ static void unix_reply_reaches_its_client(void **state)
 	turn();
 }
 
+static void unix_lack_of_memory_delays_a_client(void **state)
+{
+	(void)state;
+	int fd = dial();
+	mem_fail_at(1); /* its connection */
+	say(fd, "x\n");
+	assert_true(mem_fail_hit());
+	assert_int_equal(f.lines, 0);
+	for (unsigned i = 0; i < 1000000 && f.lines == 0; i++)
+		assert_int_equal(loop_run_once(f.loop), 0);
+	assert_int_equal(f.lines, 1);
+	close(fd);
+	turn();
+}
+
 static void unix_cred_is_ours(void **state)
 {
 	(void)state;
 	int fd = dial();
 	say(fd, "x\n");
+	assert_non_null(f.client);
 	const struct unix_cred *cred = unix_client_cred(f.client);
 	assert_int_equal(cred->pid, getpid());
 	assert_int_equal(cred->uid, getuid());
@@ -210,6 +226,7 @@ static void unix_client_that_never_reads_is_closed(void **state)
 	memset(big, 'x', 1024 * 1024);
 	int fd = dial();
 	say(fd, "x\n");
+	assert_non_null(f.client);
 	for (unsigned i = 0; i < 16 && r == 0; i++)
 		r = unix_client_send(f.client, big, 1024 * 1024);
 	assert_int_equal(r, -ENOBUFS);
@@ -297,6 +314,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(unix_line_in_pieces_is_one_line),
 		CASE(unix_reply_reaches_its_client),
+		CASE(unix_lack_of_memory_delays_a_client),
 		CASE(unix_cred_is_ours),
 		CASE(unix_endless_line_closes_the_client),
 		CASE(unix_too_many_clients_are_turned_away),
