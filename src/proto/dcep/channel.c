@@ -11,6 +11,7 @@
 
 /* RFC 8832 5.1 and 5.2 */
 #define MSG_ACK         0x02
+#define ACK_SIZE_MAX    4 /* RFC 8832 5.2: 1 byte; pion pads it to 4 */
 #define MSG_OPEN        0x03
 #define OPEN_FIXED      12
 #define TYPE_UNORDERED  0x80
@@ -401,7 +402,7 @@ static int input_control(struct dcep *d, const struct sctp_msg *msg)
 	if (type == MSG_OPEN)
 		return input_open(d, msg);
 	struct channel *c = lookup(d, msg->stream);
-	if (type != MSG_ACK || msg->len != 1 || c == NULL) {
+	if (type != MSG_ACK || msg->len > ACK_SIZE_MAX || c == NULL) {
 		d->counters.bad_message++;
 		return DCEP_INPUT_DROPPED;
 	}

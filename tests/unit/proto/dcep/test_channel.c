@@ -313,6 +313,25 @@ static void dcep_input_data_before_ack_opens(void **state)
 	dcep_free(d);
 }
 
+/* pion sends four bytes; what is longer is no ACK. */
+static void dcep_input_padded_ack_opens(void **state)
+{
+	static const uint8_t ack[5] = {2};
+	struct dcep *d = make(DCEP_SIDE_CLIENT, 1);
+	struct dcep_params p = {TEXT("x")};
+	struct dcep_event e;
+	uint16_t stream;
+
+	(void)state;
+	assert_int_equal(dcep_open(d, &p, &stream), 0);
+	assert_int_equal(input(d, stream, DCEP_PPID_CONTROL, ack, 5), DCEP_INPUT_DROPPED);
+	assert_int_equal(dcep_event(d, &e), 0);
+	assert_int_equal(input(d, stream, DCEP_PPID_CONTROL, ack, 4), DCEP_INPUT_CONTROL);
+	assert_int_equal(dcep_event(d, &e), 1);
+	assert_int_equal(e.type, DCEP_EVENT_OPEN);
+	dcep_free(d);
+}
+
 static void dcep_event_of_closed_channel_keeps_texts(void **state)
 {
 	static const uint8_t open[] = {3, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 'n', 'a', 'm', 'e'};
@@ -342,6 +361,7 @@ int main(void)
 		cmocka_unit_test(dcep_input_bad_open_is_refused),
 		cmocka_unit_test(dcep_input_flood_of_bad_opens_is_bounded),
 		cmocka_unit_test(dcep_input_data_before_ack_opens),
+		cmocka_unit_test(dcep_input_padded_ack_opens),
 		cmocka_unit_test(dcep_event_of_closed_channel_keeps_texts),
 	};
 
