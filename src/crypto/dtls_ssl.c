@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/srtp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <string.h>
@@ -178,6 +179,8 @@ static bool set_up_context(SSL_CTX *ctx, const struct dtls_config *config)
 	       SSL_CTX_set_cipher_list(ctx, ciphers) == 1 &&
 	       SSL_CTX_set1_sigalgs_list(ctx, any ? any_signature : our_signature) == 1 &&
 	       SSL_CTX_set1_groups_list(ctx, groups) == 1 &&
+	       /* pion refuses handshakes without a profile for media (RFC 5764), also where only data goes. */
+	       (!any || SSL_CTX_set_tlsext_use_srtp(ctx, "SRTP_AES128_CM_SHA1_80") == 0) &&
 	       SSL_CTX_use_certificate(ctx, config->cert->x509) == 1 &&
 	       SSL_CTX_use_PrivateKey(ctx, config->cert->key) == 1;
 }

@@ -333,6 +333,21 @@ static void dtls_standard_peer_with_rsa_connects(void **state)
 }
 
 /* RFC 6347 4.2.1: a server that asks for a cookie first. */
+/* pion refuses a handshake without use_srtp (RFC 5764 4.1.1); our own peers need none. */
+static void dtls_client_hello_to_standard_peers_has_use_srtp(void **state)
+{
+	static const uint8_t use_srtp[] = {0, 14, 0, 5, 0, 2, 0, 1, 0};
+	struct rig *rig = *state;
+	struct dtls_out out;
+
+	rig_ours(&rig->a, RECORD_ROLE_CLIENT, DTLS_PEER_STANDARD);
+	rig_ours(&rig->b, RECORD_ROLE_CLIENT, DTLS_PEER_GOVPN);
+	assert_int_equal(dtls_output(rig->a.dtls, &out, rig->now_us), 1);
+	assert_non_null(memmem(out.data, out.len, use_srtp, sizeof(use_srtp)));
+	assert_int_equal(dtls_output(rig->b.dtls, &out, rig->now_us), 1);
+	assert_null(memmem(out.data, out.len, use_srtp, sizeof(use_srtp)));
+}
+
 static void dtls_client_answers_hello_verify_request(void **state)
 {
 	const struct rig_ssl_options cookie = {.cookie = true};
@@ -735,6 +750,7 @@ int main(void)
 		cmocka_unit_test(dtls_weaker_proposals_are_refused),
 		WITH_RIG(dtls_client_server_with_another_suite_times_out),
 		cmocka_unit_test(dtls_standard_peer_with_rsa_connects),
+		WITH_RIG(dtls_client_hello_to_standard_peers_has_use_srtp),
 		WITH_RIG(dtls_client_answers_hello_verify_request),
 		cmocka_unit_test(dtls_server_fragmented_client_hello_is_put_together),
 		WITH_RIG(dtls_small_mtu_connects),
