@@ -119,11 +119,13 @@ class Openvpn(Program):
 
 class Govpn(Program):
     name = "goVPN"
+    started = 0
 
     def up(self):
+        Govpn.started += 1  # each time computers that know nothing of the round before
         server = Server(self.lab, node=self.nodes["a"], address=OUTER["a"], port=8443)
         self.server = server.start()
-        ends = {side: Computer(self.lab, self.nodes[side]).start() for side in "ab"}
+        ends = {side: Computer(self.lab, self.nodes[side], name=f"{side}{Govpn.started}").start() for side in "ab"}
         ends["b"].join(ends["a"].create("bench", server)["invite"])
         self.processes = [c.process for c in ends.values()]
         return {side: ends[side].ipv4() for side in "ab"}
