@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-    only_answers = False
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -63,6 +62,7 @@ def build(cmd, **more):
 class Pion:
     name = "pion"
     size_max = 65535  # its buffer for one message; a larger one ends its reading
+    only_answers = False
 
     def __init__(self, folder):
         if not shutil.which("go") or not os.path.isdir(f"{GO_SOURCES}/src/github.com/pion/webrtc"):
