@@ -117,9 +117,15 @@ class Bench:
     # --- one program, once ---
 
     def measure(self, program, quick):
-        addresses = program.up()
+        try:
+            return self.figures(program, program.up(), quick)
+        finally:
+            program.down()  # or the next round finds its ports in use
+
+    def figures(self, program, addresses, quick):
         to = addresses["b"]
-        self.lab.wait_ping(self.a, to, 20)
+        # fastd's first call may be lost, and it waits 20 s before the next.
+        self.lab.wait_ping(self.a, to, 60)
         self.lab.wait_ping(self.b, addresses["a"], 20)
         result = {}
         result["ping_idle_ms"] = statistics.median(self.pings(to, 50 if quick else 200, 0.01))
@@ -140,7 +146,6 @@ class Bench:
         result["udp_pps"] = self.udp_pps(to, 0.4 if quick else 1, 3 if quick else 5)
         result["vm_hwm_kb"] = self.memory_kb(program.processes, "VmHWM")
         result["rss_anon_kb"] = self.memory_kb(program.processes, "RssAnon")
-        program.down()
         return result
 
 

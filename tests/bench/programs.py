@@ -120,6 +120,7 @@ class Openvpn(Program):
 class Govpn(Program):
     name = "goVPN"
     started = 0
+    server = None
 
     def up(self):
         Govpn.started += 1  # each time computers that know nothing of the round before
@@ -132,7 +133,8 @@ class Govpn(Program):
 
     def down(self):
         super().down()
-        self.server.stop()
+        if self.server:
+            self.server.stop()
 
 
 def from_description(described):
