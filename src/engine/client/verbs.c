@@ -55,16 +55,26 @@ void verb_down(struct network *n, struct localapi_call *call)
  * --------------------------------------------------------------------------------------------
  */
 
-static void forget(struct op *op)
+/* Not before: whoever asked may join again at once, and the address must be free then. */
+static bool reply_when_gone(struct op *op)
 {
 	char id[NETID_TEXT_SIZE];
+	const struct network *n = op->net;
+
+	if (n->phase != NETWORK_DOWN)
+		return false;
+	op_reply(op, json_pack("{s:s,s:s}", "id", netid_text(n->st->doc->network_id, id), "name",
+	                       n->st->doc->name));
+	return true;
+}
+
+static void forget(struct op *op)
+{
 	struct network *n = op->net;
-	json_t *o = json_pack("{s:s,s:s}", "id", netid_text(n->st->doc->network_id, id), "name",
-	                      n->st->doc->name);
 
 	n->st->up = false;
+	op->net_changed = reply_when_gone;
 	network_forget(n);
-	op_reply(op, o);
 }
 
 static void on_left(void *user, enum sigclient_result result, const struct msg *m)
