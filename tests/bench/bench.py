@@ -216,6 +216,7 @@ def perform(args):
                 print(f"round {number + 1}: {made.name}: {result['tcp1'] / 1e9:.2f} Gbit/s, "
                       f"{result['udp_pps'] / 1000:.0f} kpps ({time.monotonic() - start:.0f} s)", flush=True)
     table(results, [c.name for c in classes])
+    print(f"figures: {args.out}")
     sys.stdout.flush()
     os._exit(failed != 0)
 
@@ -234,10 +235,9 @@ def main():
     args.out = args.out or os.path.join(args.build, "bench.jsonl")
     if args.inside:
         perform(args)
-    code = subprocess.run(UNSHARE + [sys.executable, os.path.abspath(__file__), "--inside", *sys.argv[1:]], check=False).returncode
-    print(f"figures: {args.out}")
-    return code
+    # In its place, so that whoever ends this process ends everything in the namespaces.
+    os.execvp(UNSHARE[0], UNSHARE + [sys.executable, os.path.abspath(__file__), "--inside", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
