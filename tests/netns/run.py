@@ -6,7 +6,7 @@ usage: run.py [--build DIR] [--jobs N] [--slow FACTOR] [--tag TAG] [--repeat N] 
 
 A scenario is a file with a function scenario(lab); it fails by raising. It may say TIME_LIMIT_S (60), TAGS
 (a set) and ALONE (it measures time: nothing runs beside it), and may return a line of figures. A NAME keeps
-the scenarios that have it in their name. --logs shows the logs also when nothing failed.
+the scenarios that have it in their name, or the one that is called so. --logs shows the logs also when nothing failed.
 """
 
 import argparse
@@ -49,9 +49,9 @@ class Scenario:
 
 def scenarios(names, tag):
     found = [s for s in map(Scenario, sorted(glob.glob(f"{HERE}/*.py"))) if s]
-    exact = [s for s in found if s.name in names]
+    exact = {s.name for s in found}
     if names:
-        found = exact or [s for s in found if any(n in s.name for n in names)]
+        found = [s for s in found if any(n == s.name or (n not in exact and n in s.name) for n in names)]
     return [s for s in found if not tag or tag in s.constant("TAGS", set())]
 
 
