@@ -193,8 +193,9 @@ class Node:
 class Lab:
     """The Internet and the homes that were attached to it."""
 
-    def __init__(self, slow=1.0):
+    def __init__(self, slow=1.0, long=False):
         self.slow = slow  # time limits are multiplied by this (sanitizers)
+        self.long = long  # the numbers of ./dev soak instead of those of ./dev test
         self.nodes, self.logs, self.processes, self.reports = {}, {}, [], []
         self.routes = {}  # node -> the lines a DHCP client would apply again
         self.homes = 0

@@ -7,6 +7,9 @@ usage: run.py [--build DIR] [--jobs N] [--slow FACTOR] [--tag TAG] [--repeat N] 
 A scenario is a file with a function scenario(lab); it fails by raising. It may say TIME_LIMIT_S (60), TAGS
 (a set) and ALONE (it measures time: nothing runs beside it), and may return a line of figures. A NAME keeps
 the scenarios that have it in their name, or the one that is called so. --logs shows the logs also when nothing failed.
+
+GOVPN_LONG=1 in the environment asks for the long forms (./dev soak): lab.long is True, and LONG_TIME_LIMIT_S holds
+where a scenario gives it. One that says SOAK = True has no short form and runs only then, or when it is named.
 """
 
 import argparse
@@ -26,6 +29,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "--uts"]
 PR_SET_PDEATHSIG = 1
+LONG = os.environ.get("GOVPN_LONG", "") not in ("", "0")
 GRACE_S = 20  # beyond the scenario's own limit, for its report
 
 
@@ -46,12 +50,18 @@ class Scenario:
         found = re.search(rf"^{name} = (.*)$", self.text, re.M)
         return eval(found[1], {}) if found else default  # a literal of our own files
 
+    def limit_s(self, slow):
+        short = self.constant("TIME_LIMIT_S", 60)
+        return (self.constant("LONG_TIME_LIMIT_S", short) if LONG else short) * slow
+
 
 def scenarios(names, tag):
     found = [s for s in map(Scenario, sorted(glob.glob(f"{HERE}/*.py"))) if s]
     exact = {s.name for s in found}
     if names:
         found = [s for s in found if any(n == s.name or (n not in exact and n in s.name) for n in names)]
+    elif not LONG:
+        found = [s for s in found if not s.constant("SOAK", False)]
     return [s for s in found if not tag or tag in s.constant("TAGS", set())]
 
 
@@ -60,7 +70,7 @@ class Running:
 
     def __init__(self, item, args):
         self.item, self.start = item, time.monotonic()
-        self.limit_s = item.constant("TIME_LIMIT_S", 60) * args.slow
+        self.limit_s = item.limit_s(args.slow)
         self.out = tempfile.TemporaryFile("w+", errors="replace")
         self.process = subprocess.Popen(
             UNSHARE + [sys.executable, os.path.abspath(__file__), "--inside", "--build", os.path.abspath(args.build),
@@ -116,8 +126,8 @@ def inside(args):
         raise lab_module.Failure("time limit")
 
     signal.signal(signal.SIGALRM, too_late)
-    signal.alarm(int(item.constant("TIME_LIMIT_S", 60) * args.slow))
-    lab = lab_module.Lab(args.slow)
+    signal.alarm(int(item.limit_s(args.slow)))
+    lab = lab_module.Lab(args.slow, LONG)
     try:
         note = importlib.import_module(item.name).scenario(lab)
         lab_module.check(not lab.findings(), "a sanitizer has found something")
