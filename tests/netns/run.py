@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Runs the scenarios of this folder, each in namespaces of its own.
 
-usage: run.py [--build DIR] [--jobs N] [--slow FACTOR] [--tag TAG] [--repeat N] [--counts FILE] [--logs] [NAME...]
+usage: run.py [--build DIR] [--jobs N] [--slow FACTOR] [--tag TAG] [--repeat N] [--skip NAME] [--counts FILE] [--logs]
+              [NAME...]
 
 A scenario is a file with a function scenario(lab); it fails by raising. It may say TIME_LIMIT_S (60), TAGS
 (a set) and ALONE (it measures time: nothing runs beside it), and may return a line of figures. A NAME keeps
@@ -55,8 +56,8 @@ class Scenario:
         return (self.constant("LONG_TIME_LIMIT_S", short) if LONG else short) * slow
 
 
-def scenarios(names, tag):
-    found = [s for s in map(Scenario, sorted(glob.glob(f"{HERE}/*.py"))) if s]
+def scenarios(names, tag, skip=None):
+    found = [s for s in map(Scenario, sorted(glob.glob(f"{HERE}/*.py"))) if s and s.name != skip]
     exact = {s.name for s in found}
     if names:
         found = [s for s in found if any(n == s.name or (n not in exact and n in s.name) for n in names)]
@@ -153,6 +154,7 @@ def main():
     parser.add_argument("--slow", type=float, default=1.0)
     parser.add_argument("--tag")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--skip")
     parser.add_argument("--counts")
     parser.add_argument("--logs", action="store_true")
     parser.add_argument("--inside", action="store_true")
@@ -162,7 +164,7 @@ def main():
         inside(args)
     if os.getuid() != 0 or not shutil.which("unshare"):
         sys.exit("run.py: needs root and util-linux")
-    results = run_all([s for _ in range(args.repeat) for s in scenarios(args.names, args.tag)], args)
+    results = run_all([s for _ in range(args.repeat) for s in scenarios(args.names, args.tag, args.skip)], args)
     if args.counts:
         with open(args.counts, "a", encoding="ascii") as f:
             f.write(f"{results.count(True)} {results.count(False)}\n")
