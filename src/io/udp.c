@@ -26,7 +26,8 @@ union send_control {
 };
 
 union recv_control {
-	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int))];
+	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int)) +
+	           CMSG_SPACE(sizeof(uint32_t))];
 	struct cmsghdr align;
 };
 
@@ -121,6 +122,8 @@ static int set_options(int fd, bool is_ip6)
 	if (r < 0)
 		return err_here(r);
 	set_buffers(fd);
+	/* Only tells how many were lost here. */
+	(void)set_int(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
 	/* Kernels before 5.0 have no UDP_GRO: they give one datagram at a time, which works as well. */
 	if (offload_wanted("gro"))
 		(void)set_int(fd, SOL_UDP, UDP_GRO, 1);
@@ -372,8 +375,8 @@ int udp_send(struct udp *u, const struct netaddr *local, const struct netaddr *r
 	return n >= 0 ? UDP_OK : send_result(errno);
 }
 
-/* Fills local address, interface and segment size from the control data. */
-static void read_control(struct msghdr *m, struct udp_train *t)
+/* Fills local address, interface, segment size and losses from the control data. */
+static void read_control(struct udp *u, struct msghdr *m, struct udp_train *t)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
 		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
@@ -394,6 +397,12 @@ static void read_control(struct msghdr *m, struct udp_train *t)
 			memcpy(&size, CMSG_DATA(c), sizeof(size));
 			if (size > 0 && (size_t)size < t->len)
 				t->size = (size_t)size;
+		} else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+			uint32_t total;
+
+			memcpy(&total, CMSG_DATA(c), sizeof(total));
+			t->lost = total - u->lost_told;
+			u->lost_told = total;
 		}
 	}
 }
@@ -422,7 +431,7 @@ int udp_recv(struct udp *u, void *buf, size_t size, struct udp_train *out)
 		*out = (struct udp_train){.len = (size_t)n, .size = (size_t)n};
 		if (!udp_sockaddr_to(&from.ss, m.msg_namelen, &out->remote))
 			continue;
-		read_control(&m, out);
+		read_control(u, &m, out);
 		return UDP_OK;
 	}
 	return UDP_AGAIN;

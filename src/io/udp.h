@@ -36,6 +36,7 @@ struct udp {
 	uint8_t family; /* enum netaddr_family */
 	bool gso; /* UDP_SEGMENT works; cleared for good when the kernel or the device refuses it */
 	bool gro; /* receives may be merged trains */
+	uint32_t lost_told; /* udp_train.lost of all receives, as the kernel counts */
 };
 
 #define UDP_NULL ((struct udp){.fd = -1})
@@ -89,6 +90,11 @@ struct udp_train {
 	struct netaddr remote; /* ifindex is set for link-local addresses only */
 	size_t len;
 	size_t size; /* at least 1 unless len is 0 */
+	/*
+	 * Receives (trains count once) that the kernel dropped of this socket before this one: its buffer was full, or
+	 * their checksum wrong. What was dropped after the last one that came shows with the next that comes.
+	 */
+	uint32_t lost;
 };
 
 /*

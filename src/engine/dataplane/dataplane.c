@@ -57,6 +57,7 @@ static const char *const drop_names[DATAPLANE_DROPS] = {
 	[DATAPLANE_DROP_RX_LIMITED] = "rx_broadcast_limit",
 	[DATAPLANE_DROP_RX_TUN] = "rx_tun",
 	[DATAPLANE_DROP_RX_LANE] = "rx_lane",
+	[DATAPLANE_DROP_RX_OVERFLOW] = "rx_overflow",
 };
 
 const char *dataplane_drop_name(enum dataplane_drop d)

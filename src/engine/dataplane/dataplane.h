@@ -58,6 +58,7 @@ enum dataplane_drop {
 	DATAPLANE_DROP_RX_LIMITED,   /* broadcast above the rate limit */
 	DATAPLANE_DROP_RX_TUN,       /* the TUN refused it */
 	DATAPLANE_DROP_RX_LANE,      /* STUN or handshake lane full */
+	DATAPLANE_DROP_RX_OVERFLOW,  /* by the kernel: the socket's buffer was full */
 	DATAPLANE_DROPS
 };
 

@@ -315,6 +315,10 @@ static void stun(struct shard *s, const struct run *run, const struct pkt *p)
 /* Adds the datagrams of one receive to the run, which ends when the remote address changes. */
 static void add_train(struct shard *s, struct run *run, const struct udp_train *t, uint8_t *data)
 {
+	if (t->lost > 0)
+		drop(run->net->stats, DATAPLANE_DROP_RX_OVERFLOW, t->lost);
+	if (t->len == 0)
+		drop(run->net->stats, DATAPLANE_DROP_RX_MALFORMED, 1);
 	if (run->count > 0 && !netaddr_equal(&run->remote, &t->remote))
 		flush_run(s, run);
 	run->local = t->local;
@@ -334,14 +338,15 @@ static void add_train(struct shard *s, struct run *run, const struct udp_train *
 	}
 }
 
-/* Receives until the memory is full or nothing waits. Returns false when nothing more waits. */
+/* Receives until the memory is full, its turn is over or nothing waits. Returns false when nothing more waits. */
 static bool receive_round(struct shard *s, struct net *n, struct udp *u)
 {
 	struct run run = {.net = n};
 	size_t used = 0;
 	int r = UDP_OK;
 
-	while (SHARD_RECV_BYTES - used >= UDP_RECV_BYTES) {
+	/* A flood of tiny datagrams fills no memory: their number ends the turn too. */
+	for (unsigned i = 0; i < SHARD_TRAINS && SHARD_RECV_BYTES - used >= UDP_RECV_BYTES; i++) {
 		struct udp_train t;
 
 		r = udp_recv(u, s->recv_bytes + used, UDP_RECV_BYTES, &t);

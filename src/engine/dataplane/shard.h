@@ -293,7 +293,7 @@ struct train {
 
 #define SHARD_LINKS   (2 * DATAPLANE_MAX_PEERS)
 #define SHARD_PACKETS 256 /* datagrams or messages handled together */
-#define SHARD_TRAINS  64  /* receives handled together */
+#define SHARD_TRAINS  256 /* receives handled together */
 #define SHARD_RECV_BYTES \
 	(2 * UDP_RECV_BYTES) /* one receive after another, while a whole one fits */
 #define SHARD_TUN_BYTES (VNET_BYTES + 65536 + 64) /* an IPv6 packet may be 65,575 bytes long */

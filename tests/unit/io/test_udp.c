@@ -210,6 +210,31 @@ static void udp_recv_cut_off_is_skipped(void **state)
 	close_pair(&p);
 }
 
+static void udp_recv_after_overflow_tells_losses(void **state)
+{
+	unsigned sent = 200, got = 0, lost = 0;
+	int small = 4096;
+	struct udp_train t;
+	struct pair p;
+
+	(void)state;
+	open_pair(&p, NETADDR_IP4);
+	assert_int_equal(setsockopt(p.b.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	for (unsigned i = 0; i < sent; i++)
+		assert_int_equal(udp_send(&p.a, &p.addr_a, &p.addr_b, train, 1000), UDP_OK);
+	for (; udp_recv(&p.b, buffer, sizeof(buffer), &t) == UDP_OK; lost += t.lost)
+		got++;
+	assert_true(got > 0 && got < sent);
+	/* The end of the loss shows with the next that comes, and each only once. */
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(udp_send(&p.a, &p.addr_a, &p.addr_b, train, 10), UDP_OK);
+		assert_int_equal(receive(&p.b, &t), UDP_OK);
+		lost += t.lost;
+	}
+	assert_int_equal(got + lost, sent);
+	close_pair(&p);
+}
+
 static void udp_open_taken_port_returns_in_use(void **state)
 {
 	struct udp other;
@@ -269,6 +294,7 @@ int main(void)
 		cmocka_unit_test(udp_send_too_large_returns_too_big),
 		cmocka_unit_test(udp_recv_nothing_returns_again),
 		cmocka_unit_test(udp_recv_cut_off_is_skipped),
+		cmocka_unit_test(udp_recv_after_overflow_tells_losses),
 		cmocka_unit_test(udp_open_taken_port_returns_in_use),
 		cmocka_unit_test(udp_recv_closed_descriptor_is_an_error),
 		cmocka_unit_test(udp_sockaddr_both_ways_is_the_same),

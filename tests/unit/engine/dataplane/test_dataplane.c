@@ -487,6 +487,8 @@ static void dataplane_stranger_datagrams_are_counted(void **state)
 	data[0] = 0;
 	assert_int_equal(udp_send(&other, &loopback, &g.local, data, sizeof(data)), UDP_OK);
 	rogue_count(&g, &g.net.drop[DATAPLANE_DROP_RX_MALFORMED], 2, "broken STUN");
+	assert_int_equal(udp_send(&other, &loopback, &g.local, data, 0), UDP_OK);
+	rogue_count(&g, &g.net.drop[DATAPLANE_DROP_RX_MALFORMED], 3, "nothing at all");
 	udp_close(&other);
 	rogue_stop(&g);
 }
