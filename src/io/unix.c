@@ -21,8 +21,10 @@
 
 LOG_MODULE("unix");
 
-#define READ_BYTES 8192
-#define RETRY_MS   100
+#define READ_BYTES       8192
+#define ACCEPTS_PER_TURN 16
+/* Of accepting, after a lack of memory or descriptors: the listening socket stays readable. */
+#define RETRY_US (100u * 1000u)
 
 struct unix_client {
 	uv_pipe_t uv;
@@ -31,19 +33,23 @@ struct unix_client {
 	struct unix_cred cred;
 	struct buf in;
 	bool closing;
+	bool asked;   /* a line was given out and not answered yet */
+	bool stuffed; /* it does not read its answers: no more lines until it does */
 	char chunk[READ_BYTES];
 };
 
 struct unix_server {
-	uv_pipe_t uv;
-	uv_timer_t retry; /* of accepting, after a lack of memory */
-	char *path;       /* owned */
+	struct loop *loop;
+	struct loop_fd *listener;
+	struct loop_timer *retry;
+	int fd;     /* owned */
+	char *path; /* owned */
 	unix_line_fn line;
 	unix_gone_fn gone;
 	void *user;
 	struct unix_client *clients;
 	size_t n_clients; /* not closing */
-	size_t handles; /* open or closing, the server's own included: memory goes with the last */
+	size_t refs; /* of clients, open or closing, and of the owner: memory goes with the last */
 	bool closing;
 };
 
@@ -149,7 +155,7 @@ int unix_bind(int *out_fd, const char *path, mode_t mode, const char *group, str
 
 static void server_unref(struct unix_server *s)
 {
-	if (--s->handles > 0)
+	if (--s->refs > 0)
 		return;
 	mem_free(s->path);
 	mem_free(s);
@@ -195,12 +201,13 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *out)
 /* Gives out the whole lines of c->in. The client may be closed by what a line causes. */
 static void cut_lines(struct unix_client *c)
 {
-	while (!c->closing && c->in.len > 0) {
+	while (!c->closing && !c->stuffed && c->in.len > 0) {
 		char *begin = (char *)c->in.data;
 		char *end = memchr(begin, '\n', c->in.len);
 		if (end == NULL)
 			return;
 		*end = '\0';
+		c->asked = true;
 		c->server->line(c->server->user, c, begin, (size_t)(end - begin));
 		buf_consume(&c->in, (size_t)(end - begin) + 1);
 	}
@@ -212,11 +219,12 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *chunk)
 
 	if (c->closing || n == 0)
 		return;
-	if (n < 0 || buf_add(&c->in, chunk->base, (size_t)n) < 0) {
+	int r = n < 0 ? -ECONNRESET : buf_add(&c->in, chunk->base, (size_t)n);
+	mem_wipe(c->chunk, sizeof(c->chunk)); /* a password may be in it */
+	if (r < 0)
 		client_close(c, true);
-		return;
-	}
-	cut_lines(c);
+	else
+		cut_lines(c);
 }
 
 static int read_cred(struct unix_client *c)
@@ -234,56 +242,81 @@ static int read_cred(struct unix_client *c)
 	return 0;
 }
 
-static void on_connection(uv_stream_t *stream, int status);
-
-static void on_retry(uv_timer_t *timer)
+/* Full: whoever is silent longest makes room. False: everybody waits for an answer. */
+static bool make_room(struct unix_server *s)
 {
-	struct unix_server *s = GV_CONTAINER_OF(timer, struct unix_server, retry);
+	struct unix_client *oldest = NULL;
 
-	on_connection((uv_stream_t *)&s->uv, 0);
+	for (struct unix_client *c = s->clients; c != NULL; c = c->next) {
+		if (!c->asked)
+			oldest = c;
+	}
+	if (oldest != NULL)
+		client_close(oldest, true);
+	return oldest != NULL;
 }
 
-static void on_connection(uv_stream_t *stream, int status)
+/* Both are moved. */
+static void client_open(struct unix_server *s, struct unix_client *c, int fd)
 {
-	struct unix_server *s = GV_CONTAINER_OF((uv_pipe_t *)stream, struct unix_server, uv);
-	struct unix_client *c;
+	bool room = s->n_clients < UNIX_CLIENTS_MAX || make_room(s);
 
-	if (status < 0 || s->closing)
-		return;
-	c = mem_new(struct unix_client);
-	if (c == NULL || uv_pipe_init(s->uv.loop, &c->uv, 0) < 0) {
-		/* libuv asks again only after an accept. */
-		mem_free(c);
-		(void)uv_timer_start(&s->retry, on_retry, RETRY_MS,
-		                     0); /* fails only while closing */
-		return;
-	}
 	c->server = s;
 	c->in = BUF_INIT(UNIX_LINE_MAX);
-	s->handles++;
-	s->n_clients++;
 	c->next = s->clients;
 	s->clients = c;
-	if (uv_accept(stream, (uv_stream_t *)&c->uv) < 0 || s->n_clients > UNIX_CLIENTS_MAX ||
-	    read_cred(c) < 0 || uv_read_start((uv_stream_t *)&c->uv, on_alloc, on_read) < 0)
+	s->refs++;
+	s->n_clients++;
+	(void)uv_pipe_init(loop_uv(s->loop), &c->uv, 0); /* cannot fail */
+	if (uv_pipe_open(&c->uv, fd) < 0) {
+		close(fd);
+		room = false;
+	}
+	if (!room || read_cred(c) < 0 ||
+	    uv_read_start((uv_stream_t *)&c->uv, on_alloc, on_read) < 0)
 		client_close(c, false);
 }
 
-static void on_server_closed(uv_handle_t *h)
+static void on_acceptable(void *user, unsigned events)
 {
-	server_unref(GV_CONTAINER_OF((uv_pipe_t *)h, struct unix_server, uv));
+	struct unix_server *s = user;
+
+	(void)events;
+	for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
+		struct unix_client *c = mem_new(struct unix_client);
+		int fd = c != NULL ? accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
+
+		if (fd >= 0) {
+			client_open(s, c, fd);
+			continue;
+		}
+		bool nobody = c != NULL && errno == EAGAIN;
+		mem_free(c);
+		if (nobody)
+			return;
+		if (c != NULL && (errno == ECONNABORTED || errno == EINTR))
+			continue;
+		if (loop_fd_start(s->listener, 0) == 0)
+			loop_timer_start(s->retry, RETRY_US);
+		return;
+	}
 }
 
-static void on_retry_closed(uv_handle_t *h)
+static void on_retry(void *user)
 {
-	server_unref(GV_CONTAINER_OF((uv_timer_t *)h, struct unix_server, retry));
+	struct unix_server *s = user;
+
+	if (loop_fd_start(s->listener, LOOP_READABLE) < 0)
+		loop_timer_start(s->retry, RETRY_US);
 }
 
-static void close_handles(struct unix_server *s)
+static void close_listener(struct unix_server *s)
 {
 	s->closing = true;
-	uv_close((uv_handle_t *)&s->uv, on_server_closed);
-	uv_close((uv_handle_t *)&s->retry, on_retry_closed);
+	loop_timer_close(s->retry);
+	loop_fd_close(s->listener);
+	close(s->fd);
+	server_unref(s);
 }
 
 int unix_server_new(struct unix_server **out, struct loop *loop, int fd_moved, const char *path,
@@ -299,17 +332,17 @@ int unix_server_new(struct unix_server **out, struct loop *loop, int fd_moved, c
 	s->line = line;
 	s->gone = gone;
 	s->user = user;
-	s->handles = 2;
-	(void)uv_timer_init(loop_uv(loop), &s->retry); /* cannot fail */
-	(void)uv_pipe_init(loop_uv(loop), &s->uv, 0);  /* likewise */
-	int r = uv_pipe_open(&s->uv, fd_moved);
-	if (r < 0)
-		close(fd_moved);
-	else
-		r = uv_listen((uv_stream_t *)&s->uv, UNIX_CLIENTS_MAX, on_connection);
+	s->loop = loop;
+	s->fd = fd_moved;
+	s->refs = 1;
+	int r = loop_timer_new(&s->retry, loop, on_retry, s);
+	if (r == 0)
+		r = loop_fd_new(&s->listener, loop, s->fd, on_acceptable, s);
+	if (r == 0)
+		r = loop_fd_start(s->listener, LOOP_READABLE);
 	if (r < 0) {
-		close_handles(s);
-		return err_here(r);
+		close_listener(s);
+		return err_up(r);
 	}
 	*out = s;
 	return 0;
@@ -323,7 +356,7 @@ void unix_server_close(struct unix_server *s)
 		client_close(s->clients, false);
 	if (unlink(s->path) != 0)
 		log_debug("socket %s was gone already", s->path);
-	close_handles(s);
+	close_listener(s);
 }
 
 const struct unix_cred *unix_client_cred(const struct unix_client *c)
@@ -333,15 +366,27 @@ const struct unix_cred *unix_client_cred(const struct unix_client *c)
 
 static void on_written(uv_write_t *uv, int status)
 {
+	uv_stream_t *stream = uv->handle;
+	struct unix_client *c = GV_CONTAINER_OF((uv_pipe_t *)stream, struct unix_client, uv);
+
 	(void)status; /* a broken line shows in on_read() */
 	mem_free(GV_CONTAINER_OF(uv, struct write_job, uv));
+	if (c->closing || !c->stuffed || uv_stream_get_write_queue_size(stream) > 0)
+		return;
+	c->stuffed = false;
+	cut_lines(c);
+	if (!c->closing && !c->stuffed && uv_read_start(stream, on_alloc, on_read) < 0)
+		client_close(c, true);
 }
 
 int unix_client_send(struct unix_client *c, const char *line, size_t len)
 {
+	uv_stream_t *stream = (uv_stream_t *)&c->uv;
+
 	if (c->closing)
 		return -ENOTCONN;
-	if (uv_stream_get_write_queue_size((const uv_stream_t *)&c->uv) + len + 1 > UNIX_OUT_MAX) {
+	c->asked = false;
+	if (uv_stream_get_write_queue_size(stream) + len + 1 > UNIX_OUT_MAX) {
 		client_close(c, true);
 		return err_here(-ENOBUFS);
 	}
@@ -351,10 +396,14 @@ int unix_client_send(struct unix_client *c, const char *line, size_t len)
 	memcpy(w->data, line, len);
 	w->data[len] = '\n';
 	uv_buf_t b = uv_buf_init(w->data, (unsigned)(len + 1));
-	int r = uv_write(&w->uv, (uv_stream_t *)&c->uv, &b, 1, on_written);
+	int r = uv_write(&w->uv, stream, &b, 1, on_written);
 	if (r < 0) {
 		mem_free(w);
 		return err_here(r);
+	}
+	if (uv_stream_get_write_queue_size(stream) > 0) {
+		c->stuffed = true;
+		(void)uv_read_stop(stream); /* cannot fail */
 	}
 	return 0;
 }

@@ -10,8 +10,9 @@
  *            cuts the stream into lines, asks who is at the other end (SO_PEERCRED).
  * Does not:  know what a line means.
  * Thread:    control; the client calls (unix_call) belong to a program without a loop and block.
- * Memory:    at most UNIX_CLIENTS_MAX clients, each with one line of UNIX_LINE_MAX bytes in and
- *            UNIX_OUT_MAX bytes waiting out.
+ * Memory:    at most UNIX_CLIENTS_MAX clients, each with one line of UNIX_LINE_MAX bytes in and one answer of
+ *            UNIX_OUT_MAX bytes waiting out: who does not read it is not listened to. When all places are taken, a
+ *            newcomer gets that of the oldest client without a question.
  */
 
 #include "base/diag.h"

@@ -58,7 +58,8 @@ static enum exit_code call_failed(const struct args *a, int r)
 		return fail(a, EXIT_CODE_NOT_ALLOWED, "not_allowed",
 		            "no right to talk to govpnd: be root, or in the group govpn");
 	case UNIX_CLOSED:
-		return fail(a, EXIT_CODE_NO_DAEMON, "no_daemon", "govpnd ended before it answered");
+		return fail(a, EXIT_CODE_NO_DAEMON, "no_daemon",
+		            "govpnd hung up before it answered: it ends, or has no room");
 	case UNIX_BAD_PATH:
 		return fail(a, EXIT_CODE_USAGE, "usage", "the socket path is too long");
 	default:

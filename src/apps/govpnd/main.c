@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,6 +31,9 @@ LOG_MODULE("main");
 #define SOCKET_MODE  0660
 #define SOCKET_GROUP "govpn"
 #define PORT_HIGH    1024
+/* For all networks and clients that may be; for one of each, with a little room. */
+#define DESCRIPTORS     512
+#define DESCRIPTORS_MIN 64
 
 struct daemon {
 	struct opts opts;
@@ -45,12 +49,12 @@ struct daemon {
 	struct loop_signal *term, *intr;
 };
 
-/* What to say and to end with; diag is only for results > 0. */
+/* What to say and to end with: diag where it has a text, else `what` and why. */
 static enum exit_code fail(int r, struct diag *diag, enum exit_code exit, const char *what)
 {
-	if (r < 0)
-		(void)fprintf(stderr, "govpnd: %s: %s\n", what,
-		              strerror(-r)); /* nowhere else to say it */
+	/* Nowhere else to say that printing failed. */
+	if (r < 0 && diag->text[0] == '\0')
+		(void)fprintf(stderr, "govpnd: %s: %s\n", what, strerror(-r));
 	else
 		(void)fprintf(stderr, "govpnd: %s\n", diag->text[0] != '\0' ? diag->text : what);
 	return r < 0 ? EXIT_CODE_FAILED : exit;
@@ -64,7 +68,7 @@ static enum exit_code open_state(struct daemon *d)
 	if (r == STATE_OK)
 		return EXIT_CODE_OK;
 	return fail(r, &diag, r == STATE_LOCKED ? EXIT_CODE_CONFLICT : EXIT_CODE_FAILED,
-	            diag.text[0] != '\0' ? diag.text : d->opts.state_dir);
+	            d->opts.state_dir);
 }
 
 static enum exit_code open_tun(struct daemon *d)
@@ -118,6 +122,26 @@ static enum exit_code open_ports(struct daemon *d)
 	            "UDP port");
 }
 
+/* Better no start than one that finds no descriptor when it matters. */
+static enum exit_code ask_descriptors(void)
+{
+	struct diag diag = {0};
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return fail(-errno, &diag, EXIT_CODE_FAILED, "descriptors");
+	if (limit.rlim_cur < DESCRIPTORS && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = GV_MIN(limit.rlim_max, (rlim_t)DESCRIPTORS);
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+			return fail(-errno, &diag, EXIT_CODE_FAILED, "descriptors");
+	}
+	if (limit.rlim_cur >= DESCRIPTORS_MIN)
+		return EXIT_CODE_OK;
+	diag_set(&diag, "at least %d descriptors are needed, the limit is %llu (ulimit -n)",
+	         DESCRIPTORS_MIN, (unsigned long long)limit.rlim_cur);
+	return fail(1, &diag, EXIT_CODE_FAILED, "");
+}
+
 /* Everything that needs rights, before the first thread; then they are given up. */
 static enum exit_code prepare(struct daemon *d)
 {
@@ -129,7 +153,9 @@ static enum exit_code prepare(struct daemon *d)
 		         "CAP_NET_ADMIN");
 		return fail(1, &diag, EXIT_CODE_NOT_ALLOWED, "");
 	}
-	enum exit_code code = open_tun(d);
+	enum exit_code code = ask_descriptors();
+	if (code == EXIT_CODE_OK)
+		code = open_tun(d);
 	if (code == EXIT_CODE_OK)
 		code = open_state(d);
 	if (code == EXIT_CODE_OK)

@@ -56,6 +56,12 @@ static const char *const exit_words[] = {
 	"refused", "conflict", "unreachable", "no_server", "degraded",
 };
 
+/* Fields of the wrong type must not count as absent: `down` without a network means every network. */
+static const char *const text_fields[] = {
+	"network", "peer", "name", "password", "link", "server", "pin", "ca", "subnet",
+};
+static const char *const switch_fields[] = {"allow_rejoin", "force", "insecure"};
+
 static int bad(struct diag *diag, const char *why)
 {
 	diag_set(diag, "%s", why);
@@ -81,6 +87,25 @@ static int number_of(const json_t *o, const char *key, json_int_t max, json_int_
 		return LOCALAPI_BAD;
 	}
 	*out = json_integer_value(v);
+	return LOCALAPI_OK;
+}
+
+static int check_types(const json_t *o, struct diag *diag)
+{
+	for (size_t i = 0; i < GV_ARRAY_SIZE(text_fields); i++) {
+		const json_t *v = json_object_get(o, text_fields[i]);
+		if (v != NULL && !json_is_null(v) && !json_is_string(v)) {
+			diag_set(diag, "%s must be text", text_fields[i]);
+			return LOCALAPI_BAD;
+		}
+	}
+	for (size_t i = 0; i < GV_ARRAY_SIZE(switch_fields); i++) {
+		const json_t *v = json_object_get(o, switch_fields[i]);
+		if (v != NULL && !json_is_null(v) && !json_is_boolean(v)) {
+			diag_set(diag, "%s must be true or false", switch_fields[i]);
+			return LOCALAPI_BAD;
+		}
+	}
 	return LOCALAPI_OK;
 }
 
@@ -248,7 +273,9 @@ int localapi_parse(struct localapi_request *out, const char *line, size_t len, s
 		r.password = text_of(r.json, "password");
 		r.allow_rejoin = json_is_true(json_object_get(r.json, "allow_rejoin"));
 		r.force = json_is_true(json_object_get(r.json, "force"));
-		res = parse_fields(&r, verbs[i].needs, diag);
+		res = check_types(r.json, diag);
+		if (res == LOCALAPI_OK)
+			res = parse_fields(&r, verbs[i].needs, diag);
 	}
 	if (res != LOCALAPI_OK) {
 		localapi_request_deinit(&r);

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -192,27 +193,78 @@ static void unix_endless_line_closes_the_client(void **state)
 	close(fd);
 }
 
-static void unix_too_many_clients_are_turned_away(void **state)
+static void unix_full_newcomer_takes_the_place_of_the_oldest_silent_one(void **state)
 {
-	int fds[UNIX_CLIENTS_MAX + 1];
+	int fds[UNIX_CLIENTS_MAX + 2];
 	char c;
 
 	(void)state;
-	for (unsigned i = 0; i <= UNIX_CLIENTS_MAX; i++) {
+	for (unsigned i = 0; i < UNIX_CLIENTS_MAX; i++) {
 		fds[i] = dial();
 		turn();
 	}
-	assert_int_equal(recv(fds[UNIX_CLIENTS_MAX], &c, 1, 0), 0);
-	say(fds[0], "still here\n");
+	say(fds[0], "I wait for an answer\n");
 	assert_int_equal(f.lines, 1);
-	/* One leaves: there is room again. */
-	close(fds[1]);
-	turn();
-	fds[1] = dial();
-	say(fds[1], "me too\n");
+	fds[UNIX_CLIENTS_MAX] = dial();
+	say(fds[UNIX_CLIENTS_MAX], "me too\n");
 	assert_int_equal(f.lines, 2);
-	for (unsigned i = 0; i <= UNIX_CLIENTS_MAX; i++)
+	assert_int_equal(f.gone, 1);
+	assert_int_equal(recv(fds[1], &c, 1, 0), 0);
+	/* Whoever waits for an answer keeps its place: then there is none. */
+	for (unsigned i = 2; i < UNIX_CLIENTS_MAX; i++)
+		say(fds[i], "x\n");
+	fds[UNIX_CLIENTS_MAX + 1] = dial();
+	turn();
+	assert_int_equal(recv(fds[UNIX_CLIENTS_MAX + 1], &c, 1, 0), 0);
+	assert_int_equal(recv(fds[0], &c, 1, 0), -1);
+	assert_int_equal(f.gone, 1);
+	for (unsigned i = 0; i < GV_ARRAY_SIZE(fds); i++)
 		close(fds[i]);
+	turn();
+}
+
+static void unix_client_that_does_not_read_is_not_listened_to(void **state)
+{
+	static char block[65536];
+	char *big = mem_alloc(1, 1024 * 1024);
+
+	(void)state;
+	assert_non_null(big);
+	memset(big, 'x', 1024 * 1024);
+	int fd = dial();
+	say(fd, "first\n");
+	assert_int_equal(unix_client_send(f.client, big, 1024 * 1024), 0);
+	mem_free(big);
+	say(fd, "second\nthird\n");
+	assert_int_equal(f.lines, 1);
+	/* It reads: the rest is heard, in order. */
+	for (unsigned i = 0; i < ROUNDS && f.lines < 3; i++) {
+		assert_true(recv(fd, block, sizeof(block), 0) != 0);
+		turn();
+	}
+	assert_int_equal(f.lines, 3);
+	assert_string_equal(f.last, "third");
+	assert_int_equal(f.gone, 0);
+	close(fd);
+	turn();
+}
+
+static void unix_no_descriptor_left_delays_a_client(void **state)
+{
+	struct rlimit before, none;
+
+	(void)state;
+	int fd = dial();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){.rlim_cur = (rlim_t)fd + 1, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	say(fd, "x\n"); /* ends: the socket that stays readable is not asked again and again */
+	assert_int_equal(f.lines, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	for (unsigned i = 0; i < 1000000 && f.lines == 0; i++)
+		assert_int_equal(loop_run_once(f.loop), 0);
+	assert_int_equal(f.lines, 1);
+	close(fd);
 	turn();
 }
 
@@ -317,7 +369,9 @@ int main(void)
 		CASE(unix_lack_of_memory_delays_a_client),
 		CASE(unix_cred_is_ours),
 		CASE(unix_endless_line_closes_the_client),
-		CASE(unix_too_many_clients_are_turned_away),
+		CASE(unix_full_newcomer_takes_the_place_of_the_oldest_silent_one),
+		CASE(unix_client_that_does_not_read_is_not_listened_to),
+		CASE(unix_no_descriptor_left_delays_a_client),
 		CASE(unix_client_that_never_reads_is_closed),
 		CASE(unix_bind_on_a_live_socket_is_in_use),
 		CASE(unix_bind_stale_socket_is_replaced_with_its_mode),

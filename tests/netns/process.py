@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""What the kernel knows of a running program: descriptors, memory, processor time."""
+
+import os
+
+from lab import check
+
+PRELOAD = "/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+def descriptors(pid):
+    """{number: what it is} of the open descriptors."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    return found
+
+
+def rss_kb(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
+def cpu_s(pid):
+    """Seconds of processor time that all threads have used."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def state(pid):
+    """The letter of the kernel: R, S, T (stopped), Z."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return f.read().rsplit(")", 1)[1].split()[0]
+
+
+class WallClock:
+    """A wall clock that can be set for one program; its monotonic clocks go on as they are."""
+
+    def __init__(self, path):
+        self.path, self.library = path, PRELOAD.format(os.uname().machine)
+        check(os.path.exists(self.library), "faketime is not installed (./dev setup test)")
+        self.set(0)
+
+    def set(self, seconds):
+        with open(self.path + ".new", "w", encoding="ascii") as f:
+            f.write(f"{seconds:+d}\n")
+        os.rename(self.path + ".new", self.path)
+
+    def wrap(self):
+        """What stands before a command that shall live by this clock."""
+        return ("env", f"LD_PRELOAD={self.library}", f"FAKETIME_TIMESTAMP_FILE={self.path}", "FAKETIME_NO_CACHE=1",
+                "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1")
