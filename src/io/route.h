@@ -71,10 +71,11 @@ int route_open(struct route **out) gv_must_check gv_nonnull(1);
 void route_free(struct route *r);
 
 /*
- * Sets the MTU, forbids link-local addresses made by the kernel, and brings the interface up.
+ * Sets the MTU, forbids link-local addresses made by the kernel, and brings the interface up. Super-packets that
+ * the kernel hands to it are cut out of at most gso_packets packets, where the kernel can be told so; 0: its own limit.
  * Returns ROUTE_OK, ROUTE_DENIED, ROUTE_NO_LINK; -errno.
  */
-int route_link_up(struct route *r, uint32_t ifindex, uint32_t mtu_bytes)
+int route_link_up(struct route *r, uint32_t ifindex, uint32_t mtu_bytes, uint32_t gso_packets)
 	gv_must_check gv_nonnull(1);
 
 /*

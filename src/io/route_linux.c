@@ -195,14 +195,24 @@ static int change_result(int r)
 	}
 }
 
-int route_link_up(struct route *r, uint32_t ifindex, uint32_t mtu_bytes)
+/* Begins a request that changes one interface. */
+static struct nlmsghdr *link_request(void *buffer, uint32_t ifindex, unsigned up)
+{
+	struct nlmsghdr *h = request(buffer, RTM_NEWLINK, NLM_F_ACK);
+	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(h, sizeof(*link));
+
+	link->ifi_family = AF_UNSPEC;
+	link->ifi_index = (int)ifindex;
+	link->ifi_flags = up;
+	link->ifi_change = up;
+	return h;
+}
+
+int route_link_up(struct route *r, uint32_t ifindex, uint32_t mtu_bytes, uint32_t gso_packets)
 {
 	_Alignas(struct nlmsghdr) uint8_t buffer[REQUEST_BYTES];
 
-	struct nlmsghdr *h = request(buffer, RTM_NEWLINK, NLM_F_ACK);
-	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(h, sizeof(*link));
-	link->ifi_family = AF_UNSPEC;
-	link->ifi_index = (int)ifindex;
+	struct nlmsghdr *h = link_request(buffer, ifindex, 0);
 	struct nlattr *spec = mnl_attr_nest_start(h, IFLA_AF_SPEC);
 	struct nlattr *inet6 = mnl_attr_nest_start(h, AF_INET6);
 	mnl_attr_put_u8(h, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
@@ -213,12 +223,14 @@ int route_link_up(struct route *r, uint32_t ifindex, uint32_t mtu_bytes)
 	if (res == ROUTE_DENIED || res == ROUTE_NO_LINK)
 		return res;
 
-	h = request(buffer, RTM_NEWLINK, NLM_F_ACK);
-	link = mnl_nlmsg_put_extra_header(h, sizeof(*link));
-	link->ifi_family = AF_UNSPEC;
-	link->ifi_index = (int)ifindex;
-	link->ifi_flags = IFF_UP;
-	link->ifi_change = IFF_UP;
+	if (gso_packets > 0) {
+		h = link_request(buffer, ifindex, 0);
+		mnl_attr_put_u32(h, IFLA_GSO_MAX_SEGS, gso_packets);
+		/* Only speed depends on it, and old kernels refuse. */
+		(void)transact(r, h, NULL, NULL);
+	}
+
+	h = link_request(buffer, ifindex, IFF_UP);
 	mnl_attr_put_u32(h, IFLA_MTU, mtu_bytes);
 	return change_result(transact(r, h, NULL, NULL));
 }

@@ -86,7 +86,8 @@ static int address(struct network *n)
 	struct route *route = n->sup->config.route;
 	uint32_t ifindex = n->tun.ifindex;
 
-	int r = route_link_up(route, ifindex, SUPERVISOR_MTU);
+	int r = route_link_up(route, ifindex, SUPERVISOR_MTU,
+	                      dataplane_train_packets(SUPERVISOR_MTU));
 	if (r == ROUTE_OK)
 		r = route_addr_add(route, ifindex, &n->ip4, n->st->doc->subnet.bits);
 	if (r == ROUTE_OK) {

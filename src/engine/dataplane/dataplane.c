@@ -65,6 +65,14 @@ const char *dataplane_drop_name(enum dataplane_drop d)
 	return (unsigned)d < DATAPLANE_DROPS ? drop_names[d] : NULL;
 }
 
+unsigned dataplane_train_packets(uint16_t mtu)
+{
+	size_t packet = SCTP_HEADER_BYTES + SCTP_DATA_HEADER_BYTES + ((mtu + 3u) & ~3u);
+	size_t n = BATCH_MAX_BYTES / (packet + RECORD_OVERHEAD);
+
+	return (unsigned)GV_MIN(n, (size_t)BATCH_MAX_COUNT);
+}
+
 static struct command *command_new(enum command_type type, const void *data, size_t len)
 {
 	struct command *c = mem_alloc(1, sizeof(*c) + len);

@@ -144,6 +144,12 @@ struct dataplane_event {
 	const uint8_t *data; /* borrowed until dataplane_event_done() */
 };
 
+/*
+ * How many IP packets of `mtu` bytes one train holds. A super-packet of no more leaves in one send, is received in one
+ * and written in one; a larger one costs each of these twice.
+ */
+unsigned dataplane_train_packets(uint16_t mtu);
+
 /* Makes it and starts its thread. Returns 0, -ENOMEM, -errno. */
 int dataplane_new(struct dataplane **out) gv_must_check gv_nonnull(1);
 /* Stops and joins the thread, closes what it owns. NULL is allowed. Shared blocks given out stay valid. */
