@@ -4,8 +4,8 @@
 
 #include "base/bytes.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
+#ifdef __x86_64__
+#include <immintrin.h>
 #endif
 
 /* One's complement addition: the carry comes round to the other end. */
@@ -23,65 +23,7 @@ static uint64_t load_tail(const uint8_t *p, size_t n)
 	return v;
 }
 
-#ifdef __SSE2__
-
-#define BLOCK 32
-
-/* The 32-bit halves of two lanes go to two 64-bit sums each, which cannot overflow below 2^32 blocks. */
-static __m128i add_lanes(__m128i sum, __m128i v)
-{
-	const __m128i low = _mm_set_epi32(0, -1, 0, -1);
-
-	return _mm_add_epi64(_mm_add_epi64(sum, _mm_and_si128(v, low)), _mm_srli_epi64(v, 32));
-}
-
-static __m128i load_lanes(const uint8_t *p)
-{
-	return _mm_loadu_si128((const __m128i *)(const void *)p);
-}
-
-static uint64_t sum_lanes(uint64_t sum, __m128i a, __m128i b)
-{
-	uint64_t lane[2];
-
-	a = _mm_add_epi64(a, b);
-	memcpy(lane, &a, sizeof(lane));
-	return add64(add64(sum, lane[0]), lane[1]);
-}
-
-static size_t add_blocks(uint64_t *sum, const uint8_t *p, size_t n)
-{
-	__m128i a = _mm_setzero_si128(), b = a;
-	size_t i = 0;
-
-	for (; n - i >= BLOCK; i += BLOCK) {
-		a = add_lanes(a, load_lanes(p + i));
-		b = add_lanes(b, load_lanes(p + i + 16));
-	}
-	*sum = sum_lanes(*sum, a, b);
-	return i;
-}
-
-static size_t copy_blocks(uint64_t *sum, uint8_t *to, const uint8_t *from, size_t n)
-{
-	__m128i a = _mm_setzero_si128(), b = a;
-	size_t i = 0;
-
-	for (; n - i >= BLOCK; i += BLOCK) {
-		__m128i v = load_lanes(from + i), w = load_lanes(from + i + 16);
-
-		a = add_lanes(a, v);
-		b = add_lanes(b, w);
-		_mm_storeu_si128((__m128i *)(void *)(to + i), v);
-		_mm_storeu_si128((__m128i *)(void *)(to + i + 16), w);
-	}
-	*sum = sum_lanes(*sum, a, b);
-	return i;
-}
-
-#else
-
-static size_t add_blocks(uint64_t *sum, const uint8_t *p, size_t n)
+static size_t add_blocks_plain(uint64_t *sum, const uint8_t *p, size_t n)
 {
 	size_t i = 0;
 
@@ -90,12 +32,108 @@ static size_t add_blocks(uint64_t *sum, const uint8_t *p, size_t n)
 	return i;
 }
 
-static size_t copy_blocks(uint64_t *sum, uint8_t *to, const uint8_t *from, size_t n)
+static size_t copy_blocks_plain(uint64_t *sum, uint8_t *to, const uint8_t *from, size_t n)
 {
-	size_t i = add_blocks(sum, from, n);
+	size_t i = add_blocks_plain(sum, from, n);
 
 	memcpy(to, from, i);
 	return i;
+}
+
+#ifdef __x86_64__
+
+#define AVX2  __attribute__((target("avx2")))
+#define BLOCK 128
+
+/* The 32-bit halves of the four lanes go to 64-bit sums, which cannot overflow below 2^32 blocks. */
+AVX2 static __m256i add_lanes(__m256i sum, __m256i v)
+{
+	const __m256i low = _mm256_set1_epi64x(0xffffffff);
+
+	return _mm256_add_epi64(_mm256_add_epi64(sum, _mm256_and_si256(v, low)),
+	                        _mm256_srli_epi64(v, 32));
+}
+
+AVX2 static __m256i load_lanes(const uint8_t *p)
+{
+	return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+AVX2 static uint64_t sum_lanes(uint64_t sum, __m256i a, __m256i b)
+{
+	uint64_t lane[4];
+
+	a = _mm256_add_epi64(a, b);
+	memcpy(lane, &a, sizeof(lane));
+	for (int i = 0; i < 4; i++)
+		sum = add64(sum, lane[i]);
+	return sum;
+}
+
+AVX2 static size_t add_blocks_avx2(uint64_t *sum, const uint8_t *p, size_t n)
+{
+	__m256i a = _mm256_setzero_si256(), b = a;
+	size_t i = 0;
+
+	for (; n - i >= BLOCK; i += BLOCK) {
+		a = add_lanes(a, load_lanes(p + i));
+		b = add_lanes(b, load_lanes(p + i + 32));
+		a = add_lanes(a, load_lanes(p + i + 64));
+		b = add_lanes(b, load_lanes(p + i + 96));
+	}
+	for (; n - i >= 32; i += 32)
+		a = add_lanes(a, load_lanes(p + i));
+	*sum = sum_lanes(*sum, a, b);
+	return i;
+}
+
+AVX2 static __m256i copy_lanes(uint8_t *to, const uint8_t *from, __m256i sum)
+{
+	__m256i v = load_lanes(from);
+
+	_mm256_storeu_si256((__m256i *)(void *)to, v);
+	return add_lanes(sum, v);
+}
+
+AVX2 static size_t copy_blocks_avx2(uint64_t *sum, uint8_t *to, const uint8_t *from, size_t n)
+{
+	__m256i a = _mm256_setzero_si256(), b = a;
+	size_t i = 0;
+
+	for (; n - i >= BLOCK; i += BLOCK) {
+		a = copy_lanes(to + i, from + i, a);
+		b = copy_lanes(to + i + 32, from + i + 32, b);
+		a = copy_lanes(to + i + 64, from + i + 64, a);
+		b = copy_lanes(to + i + 96, from + i + 96, b);
+	}
+	for (; n - i >= 32; i += 32)
+		a = copy_lanes(to + i, from + i, a);
+	*sum = sum_lanes(*sum, a, b);
+	return i;
+}
+
+static size_t add_blocks(uint64_t *sum, const uint8_t *p, size_t n)
+{
+	return __builtin_cpu_supports("avx2") ? add_blocks_avx2(sum, p, n)
+	                                      : add_blocks_plain(sum, p, n);
+}
+
+static size_t copy_blocks(uint64_t *sum, uint8_t *to, const uint8_t *from, size_t n)
+{
+	return __builtin_cpu_supports("avx2") ? copy_blocks_avx2(sum, to, from, n)
+	                                      : copy_blocks_plain(sum, to, from, n);
+}
+
+#else
+
+static size_t add_blocks(uint64_t *sum, const uint8_t *p, size_t n)
+{
+	return add_blocks_plain(sum, p, n);
+}
+
+static size_t copy_blocks(uint64_t *sum, uint8_t *to, const uint8_t *from, size_t n)
+{
+	return copy_blocks_plain(sum, to, from, n);
 }
 
 #endif
@@ -105,8 +143,7 @@ uint64_t csum_add(uint64_t sum, const void *p, size_t n)
 	const uint8_t *b = p;
 	size_t i = n >= 32 ? add_blocks(&sum, b, n) : 0;
 
-	for (; n - i >= 8; i += 8)
-		sum = add64(sum, load_tail(b + i, 8));
+	i += add_blocks_plain(&sum, b + i, n - i);
 	return n - i > 0 ? add64(sum, load_tail(b + i, n - i)) : sum;
 }
 
