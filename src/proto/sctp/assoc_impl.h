@@ -47,7 +47,7 @@
 #define TUNNEL_RTO_MIN_US          200000u
 #define TUNNEL_RTO_MAX_US          500000u
 #define TUNNEL_SACK_DELAY_US       10000u
-#define TUNNEL_SACK_PACKETS        32
+#define TUNNEL_SACK_PACKETS        4096
 #define TUNNEL_SACK_GAP_US         1000u
 #define TUNNEL_SACK_GAPS           32
 #define TUNNEL_GIVE_UP_MIN_US      20000u

@@ -275,8 +275,9 @@ static void plan_sack(struct sctp *s, uint64_t now_us)
 }
 
 /*
- * Tunnel mode: with 32 packets or after 10 ms, and with a gap not more often than each millisecond, because a
- * train that lost one packet would otherwise be answered datagram by datagram.
+ * Tunnel mode: after 10 ms, because nothing of the sender's waits for it but the ring of states and the circuit
+ * breaker; sooner with so many packets that the ring would notice, or when data goes the other way (tunnel.c). With a gap not
+ * more often than each millisecond: a train that lost one packet would otherwise be answered datagram by datagram.
  */
 static void plan_tunnel_sack(struct sctp *s, uint64_t now_us)
 {
