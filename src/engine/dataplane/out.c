@@ -102,23 +102,57 @@ static bool answer_too_big(struct shard *s, const struct out_packet *p, uint32_t
 	return true;
 }
 
-/* Segments of a super-packet, as many at a time as the scratch memory and a train hold. */
+/* Segments that need fragments, by way of the scratch memory. */
+static void emit_large(struct shard *s, struct link *l, struct segment *cut)
+{
+	size_t used = 0, n = 0;
+
+	while (n < BATCH_MAX_COUNT) {
+		size_t len = segment_next_len(cut);
+
+		if (len == 0 || len > SHARD_CUT_BYTES - used)
+			break;
+		s->cut_pkts[n] = (struct pkt){.data = s->cut_bytes + used, .len = len};
+		segment_next(cut, s->cut_pkts[n].data);
+		used += len;
+		n++;
+	}
+	append(s, l, s->cut_pkts, n);
+}
+
+/*
+ * Segments of a super-packet, written once: straight to their places in the train, which is sent whenever it is
+ * full. All have one size but the last.
+ */
 static void emit_cut(struct shard *s, struct link *l, struct segment *cut)
 {
+	struct train *t = &s->train;
+	uint8_t *places[BATCH_MAX_COUNT];
+
+	if (t->link != l)
+		flush(s);
 	while (segment_next_len(cut) > 0) {
-		size_t used = 0, n = 0;
+		size_t len = segment_next_len(cut);
+		size_t n = GV_MIN(segment_equal(cut), (size_t)BATCH_MAX_COUNT);
+		unsigned first = t->batch.count;
+		int result = 0;
 
-		while (n < BATCH_MAX_COUNT) {
-			size_t len = segment_next_len(cut);
-
-			if (len == 0 || len > SHARD_CUT_BYTES - used)
-				break;
-			s->cut_pkts[n] = (struct pkt){.data = s->cut_bytes + used, .len = len};
-			segment_next(cut, s->cut_pkts[n].data);
-			used += len;
-			n++;
+		t->link = l;
+		size_t k = sctp_tunnel_reserve(l->keys.sctp, (uint16_t)l->ip_stream, len, n, places,
+		                               &t->batch, s->now_us, &result);
+		for (size_t i = 0; i < k; i++)
+			segment_next(cut, places[i]);
+		sctp_tunnel_filled(l->keys.sctp, &t->batch, first);
+		t->packets += (uint32_t)k;
+		t->bytes += k * len;
+		if (result == SCTP_TOO_LARGE) {
+			emit_large(s, l, cut);
+		} else if (result != SCTP_OK || (k == 0 && t->batch.count == 0)) {
+			drop(l->peer->stats, DATAPLANE_DROP_TX_QUEUE, segment_count(cut));
+			return;
+		} else if (k < n) {
+			flush(s);
 		}
-		append(s, l, s->cut_pkts, n);
 	}
 }
 

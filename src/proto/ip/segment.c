@@ -81,6 +81,13 @@ size_t segment_count(const struct segment *s)
 	return (payload_left(s) + s->size - 1) / s->size;
 }
 
+size_t segment_equal(const struct segment *s)
+{
+	size_t left = payload_left(s);
+
+	return left >= s->size ? left / s->size : left > 0;
+}
+
 static void write_ip(const struct segment *s, uint8_t *out, size_t total)
 {
 	if (s->version == 6) {

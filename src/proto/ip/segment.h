@@ -51,6 +51,9 @@ size_t segment_next_len(const struct segment *s) gv_must_check gv_nonnull(1);
 /* How many segments are still to be written. */
 size_t segment_count(const struct segment *s) gv_must_check gv_nonnull(1);
 
+/* How many segments from the next one on have its length. */
+size_t segment_equal(const struct segment *s) gv_must_check gv_nonnull(1);
+
 /* Writes the next segment, segment_next_len() bytes, to out. */
 void segment_next(struct segment *s, uint8_t *out) gv_nonnull(1, 2);
 

@@ -193,6 +193,19 @@ void sctp_tunnel_start(struct sctp *s, uint16_t stream, uint64_t now_us) gv_nonn
 size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, size_t n,
                         struct batch *out, uint64_t now_us, int *result) gv_nonnull(1, 3, 5, 7);
 
+/*
+ * The same for messages that are still to be made, so that they are written once: room for n messages of len bytes each,
+ * the places of their bytes in places[]. The caller fills all that were returned and then calls
+ * sctp_tunnel_filled() with the number of datagrams that `out` had before, at the latest before the train is sealed.
+ *
+ * Returns how many places there are, as sctp_tunnel_send(); *result may also be SCTP_TOO_LARGE: a message of len bytes
+ * needs fragments (or is empty), and sctp_tunnel_send() takes it.
+ */
+size_t sctp_tunnel_reserve(struct sctp *s, uint16_t stream, size_t len, size_t n, uint8_t **places,
+                           struct batch *out, uint64_t now_us, int *result)
+	gv_must_check gv_nonnull(1, 5, 6, 8);
+void sctp_tunnel_filled(struct sctp *s, struct batch *out, unsigned first) gv_nonnull(1, 2);
+
 /* The largest packet to make from now on (the path changed); clamped to the limits above. */
 void sctp_set_max_packet_bytes(struct sctp *s, uint16_t bytes) gv_nonnull(1);
 

@@ -167,6 +167,7 @@ struct train {
 	struct batch *out;
 	uint8_t *packet; /* of the open packet, or NULL */
 	size_t used, limit;
+	bool unsummed; /* checksums are made by sctp_tunnel_filled() */
 };
 
 /* Largest packet that can still join the train; 0: none. */
@@ -192,7 +193,7 @@ static void train_close(struct sctp *s, struct train *t)
 		t->packet = NULL;
 		return;
 	}
-	if (!s->use_zero_checksum)
+	if (!s->use_zero_checksum && !t->unsummed)
 		packet_checksum_write(t->packet, t->used);
 	(void)batch_reserve(t->out, t->used); /* cannot fail: within train_limit() */
 	t->packet = NULL;
@@ -222,8 +223,8 @@ static uint8_t *train_take(struct sctp *s, struct train *t, size_t bytes)
 	return p;
 }
 
-static void write_chunk(uint8_t *p, uint8_t flags, uint32_t tsn, uint16_t stream,
-                        const uint8_t *data, size_t len)
+/* Header and padding of a chunk. Returns where its len bytes go. */
+static uint8_t *write_chunk(uint8_t *p, uint8_t flags, uint32_t tsn, uint16_t stream, size_t len)
 {
 	p[0] = CHUNK_DATA;
 	p[1] = flags;
@@ -232,8 +233,8 @@ static void write_chunk(uint8_t *p, uint8_t flags, uint32_t tsn, uint16_t stream
 	be16_store(p + 8, stream);
 	be16_store(p + 10, 0);
 	be32_store(p + 12, 53); /* binary (RFC 8831 8) */
-	memcpy(p + SCTP_DATA_HEADER_BYTES, data, len);
 	memset(p + SCTP_DATA_HEADER_BYTES + len, 0, chunk_padded(len) - len);
+	return p + SCTP_DATA_HEADER_BYTES;
 }
 
 /* Takes a TSN for one chunk. Before tunnel mode it is kept and the windows are obeyed. */
@@ -320,45 +321,48 @@ static enum one send_fragments(struct sctp *s, struct train *t, uint16_t stream,
 		uint8_t *p = train_take(s, t, SCTP_DATA_HEADER_BYTES + chunk_padded(len));
 		if (p == NULL)
 			return ONE_SENT; /* not reached: fragments_fit() counted them */
-		write_chunk(p, flags, tsn, stream, in->data + at, len);
+		memcpy(write_chunk(p, flags, tsn, stream, len), in->data + at, len);
 	}
 	return ONE_SENT;
 }
 
-static enum one send_whole(struct sctp *s, struct train *t, uint16_t stream, const struct pkt *in,
-                           uint64_t now_us)
+/* A message that fits a packet; *place is where its len bytes go. */
+static enum one send_whole(struct sctp *s, struct train *t, uint16_t stream, size_t len,
+                           uint64_t now_us, uint8_t **place)
 {
 	const uint8_t flags = CHUNK_DATA_UNORDERED | CHUNK_DATA_WHOLE;
 	uint32_t tsn;
 
-	if (!window_for(s, in->len, 1))
+	if (!window_for(s, len, 1))
 		return ONE_NO_WINDOW;
-	uint8_t *p = train_take(s, t, SCTP_DATA_HEADER_BYTES + chunk_padded(in->len));
+	uint8_t *p = train_take(s, t, SCTP_DATA_HEADER_BYTES + chunk_padded(len));
 	if (p == NULL)
 		return ONE_NO_ROOM;
-	if (!take_tsn(s, in->len, flags, &tsn, now_us)) {
-		t->used -= SCTP_DATA_HEADER_BYTES + chunk_padded(in->len);
+	if (!take_tsn(s, len, flags, &tsn, now_us)) {
+		t->used -= SCTP_DATA_HEADER_BYTES + chunk_padded(len);
 		return ONE_NO_WINDOW;
 	}
-	write_chunk(p, flags, tsn, stream, in->data, in->len);
+	*place = write_chunk(p, flags, tsn, stream, len);
 	return ONE_SENT;
 }
 
-/*
- * A SACK rides in front when it and all messages share one packet; in front of a long train it would make the
- * first datagram the odd one out, and goes by itself.
- */
-static void ride_sack(struct sctp *s, struct train *t, const struct pkt *in, size_t n,
-                      uint64_t now_us)
+/* Bytes of one packet with all these messages; above `limit` it is enough to know that. */
+static size_t packet_bytes(const struct pkt *in, size_t n, size_t limit)
 {
-	size_t limit = train_limit(s, t->out);
 	size_t bytes = SCTP_HEADER_BYTES;
 
-	if (t->out->count > 0 || !(s->in.sack_due || assoc_timer_runs(s, TIMER_SACK)))
-		return;
 	for (size_t i = 0; i < n && bytes <= limit; i++)
 		bytes += SCTP_DATA_HEADER_BYTES + chunk_padded(in[i].len);
-	if (bytes + CHUNK_HEADER_BYTES + 12 > limit)
+	return bytes;
+}
+
+/*
+ * A SACK rides in front when it and all messages (`bytes`) share one packet; in front of a long train it would make
+ * the first datagram the odd one out, and goes by itself.
+ */
+static void ride_sack(struct sctp *s, struct train *t, size_t bytes, uint64_t now_us)
+{
+	if (bytes + CHUNK_HEADER_BYTES + 12 > train_limit(s, t->out))
 		return;
 	uint8_t *p = train_take(s, t, 0);
 	if (p == NULL)
@@ -366,6 +370,11 @@ static void ride_sack(struct sctp *s, struct train *t, const struct pkt *in, siz
 	struct bytes_writer w = bytes_writer(p, t->limit - (bytes - SCTP_HEADER_BYTES) - t->used);
 	if (recv_write_sack(s, &w, now_us))
 		t->used += w.used;
+}
+
+static bool sack_may_ride(const struct sctp *s, const struct batch *out)
+{
+	return out->count == 0 && (s->in.sack_due || assoc_timer_runs(s, TIMER_SACK));
 }
 
 static int tunnel_ready(const struct sctp *s, uint16_t stream, uint64_t now_us)
@@ -381,26 +390,50 @@ static int tunnel_ready(const struct sctp *s, uint16_t stream, uint64_t now_us)
 	return SCTP_OK;
 }
 
+/* Something of the tunnel was sent: `idle` tells whether nothing had been outstanding before. */
+static void watch_progress(struct sctp *s, bool idle, uint64_t now_us)
+{
+	if (!s->tunnel.on || s->out.cum_ack + 1 == s->out.next_tsn)
+		return;
+	if (idle)
+		s->tunnel.progress_us = now_us;
+	if (!assoc_timer_runs(s, TIMER_PROBE))
+		arm_probe(s, now_us);
+}
+
+/* One message in whatever form it needs. */
+static enum one send_one(struct sctp *s, struct train *t, uint16_t stream, const struct pkt *in,
+                         uint64_t now_us)
+{
+	uint8_t *place;
+
+	if (in->len == 0)
+		return ONE_TOO_LARGE;
+	if (in->len > chunk_max(s))
+		return send_fragments(s, t, stream, in, now_us);
+	enum one one = send_whole(s, t, stream, in->len, now_us, &place);
+	if (one == ONE_SENT)
+		memcpy(place, in->data, in->len);
+	return one;
+}
+
 size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, size_t n,
                         struct batch *out, uint64_t now_us, int *result)
 {
 	struct train t = {.out = out};
-	size_t whole_max = chunk_max(s), done = 0;
 	bool idle = s->out.cum_ack + 1 == s->out.next_tsn;
+	size_t done = 0;
 
 	*result = tunnel_ready(s, stream, now_us);
 	if (*result != SCTP_OK || n == 0) {
 		s->counters.tunnel_stopped += *result == SCTP_FULL ? n : 0;
 		return 0;
 	}
-	ride_sack(s, &t, in, n, now_us);
+	if (sack_may_ride(s, out))
+		ride_sack(s, &t, packet_bytes(in, n, s->config.max_packet_bytes), now_us);
 	for (; done < n; done++) {
-		enum one one = ONE_TOO_LARGE;
+		enum one one = send_one(s, &t, stream, &in[done], now_us);
 
-		if (in[done].len > whole_max)
-			one = send_fragments(s, &t, stream, &in[done], now_us);
-		else if (in[done].len > 0)
-			one = send_whole(s, &t, stream, &in[done], now_us);
 		if (one == ONE_NO_ROOM)
 			break;
 		if (one == ONE_NO_WINDOW) {
@@ -411,11 +444,41 @@ size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, s
 		s->counters.tunnel_bad_size += one == ONE_TOO_LARGE;
 	}
 	train_close(s, &t);
-	if (s->tunnel.on && s->out.cum_ack + 1 != s->out.next_tsn) {
-		if (idle)
-			s->tunnel.progress_us = now_us;
-		if (!assoc_timer_runs(s, TIMER_PROBE))
-			arm_probe(s, now_us);
-	}
+	watch_progress(s, idle, now_us);
 	return done;
+}
+
+size_t sctp_tunnel_reserve(struct sctp *s, uint16_t stream, size_t len, size_t n, uint8_t **places,
+                           struct batch *out, uint64_t now_us, int *result)
+{
+	struct train t = {.out = out, .unsummed = true};
+	bool idle = s->out.cum_ack + 1 == s->out.next_tsn;
+	enum one one = ONE_SENT;
+	size_t done = 0;
+
+	*result = tunnel_ready(s, stream, now_us);
+	if (*result == SCTP_OK && (len == 0 || len > chunk_max(s)))
+		*result = SCTP_TOO_LARGE;
+	if (*result == SCTP_OK)
+		while (done < n &&
+		       (one = send_whole(s, &t, stream, len, now_us, &places[done])) == ONE_SENT)
+			done++;
+	if (one == ONE_NO_WINDOW)
+		*result = SCTP_FULL;
+	s->counters.tunnel_stopped += *result == SCTP_FULL ? n - done : 0;
+	train_close(s, &t);
+	watch_progress(s, idle, now_us);
+	return done;
+}
+
+void sctp_tunnel_filled(struct sctp *s, struct batch *out, unsigned first)
+{
+	if (s->use_zero_checksum)
+		return;
+	for (unsigned i = first; i < out->count; i++) {
+		struct pkt d = batch_datagram(out, i);
+
+		packet_checksum_write(d.data + out->headroom,
+		                      d.len - out->headroom - out->tailroom);
+	}
 }

@@ -62,6 +62,7 @@ static void segment_next_tcp_cuts_as_a_card(void **state)
 	assert_int_equal(inner_parse(super, len, &in), INNER_OK);
 	assert_int_equal(segment_begin(&s, &h, &in, super, len), SEGMENT_OK);
 	assert_int_equal(segment_count(&s), 3);
+	assert_int_equal(segment_equal(&s), 2);
 	for (unsigned i = 0; i < 3; i++) {
 		struct inner cut;
 

@@ -142,6 +142,76 @@ static void tunnel_joins_a_train_that_has_begun(void **state)
 	hand_deinit(&h);
 }
 
+/* Messages made in their places give the same train as copied ones, but for the TSNs. */
+static void tunnel_reserved_places_give_the_same_train(void **state)
+{
+	static const size_t sizes[] = {1, 40, 64, 700, 1000, 1380};
+	static uint8_t other_room[65507];
+	uint8_t *places[40];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7 + i / 256);
+	for (size_t i = 0; i < GV_ARRAY_SIZE(sizes); i++) {
+		struct batch sent, made = BATCH_INIT(other_room, sizeof(other_room), 21, 8);
+		int result;
+
+		setup(true);
+		assert_int_equal(send_n(40, sizes[i], &sent, &result), 40);
+		hand_deinit(&h);
+		setup(true);
+		assert_int_equal(sctp_tunnel_reserve(h.s, IP, sizes[i], 40, places, &made, h.now_us,
+		                                     &result),
+		                 40);
+		assert_int_equal(result, 0);
+		for (size_t k = 0; k < 40; k++)
+			memcpy(places[k], bytes, sizes[i]);
+		sctp_tunnel_filled(h.s, &made, 0);
+		assert_int_equal(made.count, sent.count);
+		for (unsigned k = 0; k < made.count; k++) {
+			struct pkt a = batch_datagram(&sent, k), b = batch_datagram(&made, k);
+
+			assert_int_equal(a.len, b.len);
+			assert_int_equal(chunks_in(&made, k), chunks_in(&sent, k));
+			assert_memory_equal(a.data + 21, b.data + 21, a.len - 29);
+		}
+		hand_deinit(&h);
+	}
+}
+
+/* Checksums of datagrams that were there before stay as they are. */
+static void tunnel_reserve_joins_a_train_and_tells_its_bounds(void **state)
+{
+	struct pkt in = {bytes, 1380};
+	uint8_t *places[64];
+	struct batch out = BATCH_INIT(room, sizeof(room), 21, 8);
+	int result;
+
+	(void)state;
+	setup(true);
+	assert_int_equal(sctp_tunnel_send(h.s, IP, &in, 1, &out, h.now_us, &result), 1);
+	size_t n = sctp_tunnel_reserve(h.s, IP, 1380, 64, places, &out, h.now_us, &result);
+	assert_int_equal(n, 44); /* as many as fit 65,507 bytes, with the one before */
+	assert_int_equal(result, 0);
+	for (size_t i = 0; i < n; i++)
+		memset(places[i], (int)i, 1380);
+	sctp_tunnel_filled(h.s, &out, 1);
+	for (unsigned i = 0; i < out.count; i++)
+		assert_int_equal(chunks_in(&out, i), 1);
+	assert_int_equal(sctp_tunnel_reserve(h.s, IP, 1380, 1, places, &out, h.now_us, &result), 0);
+	assert_int_equal(result, 0);
+	batch_reset(&out);
+	assert_int_equal(sctp_tunnel_reserve(h.s, IP, 1408, 1, places, &out, h.now_us, &result), 0);
+	assert_int_equal(result, SCTP_TOO_LARGE);
+	assert_int_equal(sctp_tunnel_reserve(h.s, IP, 0, 1, places, &out, h.now_us, &result), 0);
+	assert_int_equal(result, SCTP_TOO_LARGE);
+	h.s->out.next_tsn = h.s->out.cum_ack + TSN_WINDOW - 2;
+	assert_int_equal(sctp_tunnel_reserve(h.s, IP, 9, 4, places, &out, h.now_us, &result), 2);
+	assert_int_equal(result, SCTP_FULL);
+	assert_int_equal(sctp_counters(h.s)->tunnel_stopped, 2);
+	hand_deinit(&h);
+}
+
 static void tunnel_large_message_is_cut(void **state)
 {
 	struct batch out;
@@ -599,6 +669,8 @@ int main(void)
 		cmocka_unit_test(tunnel_small_packets_are_bundled_equally),
 		cmocka_unit_test(tunnel_mixed_sizes_keep_trains_equal),
 		cmocka_unit_test(tunnel_joins_a_train_that_has_begun),
+		cmocka_unit_test(tunnel_reserved_places_give_the_same_train),
+		cmocka_unit_test(tunnel_reserve_joins_a_train_and_tells_its_bounds),
 		cmocka_unit_test(tunnel_large_message_is_cut),
 		cmocka_unit_test(tunnel_small_buffer_is_respected),
 		cmocka_unit_test(tunnel_before_start_obeys_the_window),
