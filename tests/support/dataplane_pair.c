@@ -73,7 +73,8 @@ static void make_interface(struct half *h, const struct netaddr *ip4, const stru
 	must(tun_pool_open(&h->pool, 1, NULL), "tun_pool_open");
 	must(tun_attach(h->pool, "gvt0", &h->tun, NULL), "tun_attach");
 	must(route_open(&route), "route_open");
-	must(route_link_up(route, h->tun.ifindex, MTU, dataplane_train_packets(MTU)), "route_link_up");
+	must(route_link_up(route, h->tun.ifindex, MTU, dataplane_train_packets(MTU)),
+	     "route_link_up");
 	must(route_addr_add(route, h->tun.ifindex, ip4, PREFIX_BITS), "address");
 	must(route_addr_add(route, h->tun.ifindex, ip6, 64), "address");
 	route_free(route);
