@@ -388,6 +388,17 @@ static int prepare(struct store *s)
 	return 0;
 }
 
+/*
+ * What a killed server wrote last may not be on the disk yet, though it is read now, and a repeated request is answered from it
+ * without a write: a checkpoint puts it there. It syncs before it needs room, so a full disk does not matter here.
+ */
+static int settle(sqlite3 *db)
+{
+	int code = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+
+	return code == SQLITE_OK || code == SQLITE_FULL ? 0 : err_here(to_errno(code));
+}
+
 int store_open(struct store **out, const char *path, struct diag *diag)
 {
 	gv_cleanup(store_closep) struct store *s = mem_new(struct store);
@@ -405,6 +416,8 @@ int store_open(struct store **out, const char *path, struct diag *diag)
 	if (r == 0)
 		r = exec(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
 		                "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;");
+	if (r == 0)
+		r = settle(s->db);
 	if (r == 0)
 		r = prepare(s);
 	if (r != 0)
