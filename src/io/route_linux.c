@@ -47,7 +47,7 @@ struct attrs {
 static struct attrs attrs_of(const struct nlmsghdr *h, size_t header_bytes)
 {
 	return (struct attrs){.p = mnl_nlmsg_get_payload_offset(h, header_bytes),
-	                      .end = mnl_nlmsg_get_payload_tail(h)};
+	                      .end = (const uint8_t *)h + h->nlmsg_len};
 }
 
 /* Inside an attribute, behind `skip` bytes. */
@@ -68,6 +68,18 @@ static const struct nlattr *attrs_next(struct attrs *it)
 		return NULL;
 	it->p += GV_MIN((ptrdiff_t)MNL_ALIGN(a->nla_len), left);
 	return a;
+}
+
+/* The fixed header of a message; NULL: the message is too short for one. */
+static const void *header_of(const struct nlmsghdr *h, size_t bytes)
+{
+	return mnl_nlmsg_get_payload_len(h) >= bytes ? mnl_nlmsg_get_payload(h) : NULL;
+}
+
+/* 0 for an attribute that holds no such number. */
+static uint32_t attr_u32(const struct nlattr *a)
+{
+	return mnl_attr_get_payload_len(a) >= sizeof(uint32_t) ? mnl_attr_get_u32(a) : 0;
 }
 
 static void *list_add(struct list *l)
@@ -137,6 +149,23 @@ void route_free(struct route *r)
 	mem_free(r);
 }
 
+/* Every length is inside the datagram. libmnl takes those from 2^31 on for negative ones, which end everywhere. */
+static bool is_sound(const void *data, size_t n)
+{
+	const uint8_t *p = data;
+	struct nlmsghdr h;
+
+	while (n >= sizeof(h)) {
+		memcpy(&h, p, sizeof(h));
+		if (h.nlmsg_len < sizeof(h) || h.nlmsg_len > n)
+			return false;
+		size_t step = GV_MIN((size_t)MNL_ALIGN(h.nlmsg_len), n);
+		p += step;
+		n -= step;
+	}
+	return true;
+}
+
 /* A datagram holds messages of one request only: it is the answer to ours, or to one given up. */
 static bool is_answer(const void *data, size_t n, uint32_t seq)
 {
@@ -159,6 +188,8 @@ static int transact(struct route *r, struct nlmsghdr *req, mnl_cb_t cb, void *us
 			return -errno;
 		if (!is_answer(r->in, (size_t)n, req->nlmsg_seq))
 			continue;
+		if (!is_sound(r->in, (size_t)n))
+			return -EBADMSG;
 		int res = mnl_cb_run(r->in, (size_t)n, req->nlmsg_seq, 0, cb, user);
 		if (res < 0)
 			return -errno;
@@ -372,13 +403,13 @@ static enum route_link_kind kind_of(const struct ifinfomsg *m, const struct nlat
 
 static int on_link(const struct nlmsghdr *h, void *user)
 {
-	const struct ifinfomsg *m = mnl_nlmsg_get_payload(h);
+	const struct ifinfomsg *m = header_of(h, sizeof(*m));
 	struct list *l = user;
 	const struct nlattr *info = NULL;
 	struct attrs it = attrs_of(h, sizeof(*m));
 	const struct nlattr *a;
 
-	if (h->nlmsg_type != RTM_NEWLINK)
+	if (m == NULL || h->nlmsg_type != RTM_NEWLINK)
 		return MNL_CB_OK;
 	struct route_link *link = list_add(l);
 	if (link == NULL)
@@ -394,7 +425,7 @@ static int on_link(const struct nlmsghdr *h, void *user)
 				       strlen(mnl_attr_get_str(a)) + 1);
 			break;
 		case IFLA_MTU:
-			link->mtu = mnl_attr_get_u32(a);
+			link->mtu = attr_u32(a);
 			break;
 		case IFLA_LINKINFO:
 			info = a;
@@ -433,15 +464,15 @@ static bool copy_ip(struct netaddr *out, uint8_t family, const struct nlattr *a)
 
 static int on_addr(const struct nlmsghdr *h, void *user)
 {
-	const struct ifaddrmsg *m = mnl_nlmsg_get_payload(h);
+	const struct ifaddrmsg *m = header_of(h, sizeof(*m));
 	struct list *l = user;
 	struct netaddr address = {0}, local = {0};
-	uint32_t flags = m->ifa_flags;
 	struct attrs it = attrs_of(h, sizeof(*m));
 	const struct nlattr *a;
 
-	if (h->nlmsg_type != RTM_NEWADDR)
+	if (m == NULL || h->nlmsg_type != RTM_NEWADDR)
 		return MNL_CB_OK;
+	uint32_t flags = m->ifa_flags;
 	while ((a = attrs_next(&it)) != NULL) {
 		switch (mnl_attr_get_type(a)) {
 		case IFA_ADDRESS:
@@ -451,7 +482,7 @@ static int on_addr(const struct nlmsghdr *h, void *user)
 			(void)copy_ip(&local, m->ifa_family, a);
 			break;
 		case IFA_FLAGS:
-			flags = mnl_attr_get_u32(a);
+			flags = attr_u32(a);
 			break;
 		default:
 			break;
@@ -517,22 +548,25 @@ static void first_hop(const struct nlattr *multipath, uint8_t family, struct rou
 
 static int on_route(const struct nlmsghdr *h, void *user)
 {
-	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	const struct rtmsg *m = header_of(h, sizeof(*m));
 	struct list *l = user;
-	struct route_entry e = {.dst.bits = m->rtm_dst_len};
-	uint32_t table = m->rtm_table;
+	struct route_entry e = {0};
 	struct attrs it = attrs_of(h, sizeof(*m));
 	const struct nlattr *a;
 
-	if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_type != RTN_UNICAST ||
+	if (m == NULL || h->nlmsg_type != RTM_NEWROUTE || m->rtm_type != RTN_UNICAST ||
 	    (m->rtm_flags & RTM_F_CLONED) != 0 ||
 	    (m->rtm_family != AF_INET && m->rtm_family != AF_INET6))
 		return MNL_CB_OK;
+	uint32_t table = m->rtm_table;
 	e.dst.addr.family = m->rtm_family == AF_INET ? NETADDR_IP4 : NETADDR_IP6;
+	e.dst.bits = m->rtm_dst_len;
+	if (e.dst.bits > netaddr_ip_size(&e.dst.addr) * 8)
+		return MNL_CB_OK;
 	while ((a = attrs_next(&it)) != NULL) {
 		switch (mnl_attr_get_type(a)) {
 		case RTA_TABLE:
-			table = mnl_attr_get_u32(a);
+			table = attr_u32(a);
 			break;
 		case RTA_DST:
 			(void)copy_ip(&e.dst.addr, m->rtm_family, a);
@@ -541,10 +575,10 @@ static int on_route(const struct nlmsghdr *h, void *user)
 			(void)copy_ip(&e.gateway, m->rtm_family, a);
 			break;
 		case RTA_OIF:
-			e.ifindex = mnl_attr_get_u32(a);
+			e.ifindex = attr_u32(a);
 			break;
 		case RTA_PRIORITY:
-			e.metric = mnl_attr_get_u32(a);
+			e.metric = attr_u32(a);
 			break;
 		case RTA_MULTIPATH:
 			first_hop(a, m->rtm_family, &e);
@@ -599,7 +633,7 @@ static uint32_t route_ifindex(const struct nlmsghdr *h)
 
 	while ((a = attrs_next(&it)) != NULL) {
 		if (mnl_attr_get_type(a) == RTA_OIF)
-			return mnl_attr_get_u32(a);
+			return attr_u32(a);
 	}
 	return 0;
 }
@@ -630,16 +664,16 @@ static int on_notice(const struct nlmsghdr *h, void *user)
 		break;
 	case RTM_NEWADDR:
 	case RTM_DELADDR: {
-		const struct ifaddrmsg *m = mnl_nlmsg_get_payload(h);
-		if (!is_ignored(m->ifa_index, n->ignore_prefix))
+		const struct ifaddrmsg *m = header_of(h, sizeof(*m));
+		if (m == NULL || !is_ignored(m->ifa_index, n->ignore_prefix))
 			n->changed = true;
 		break;
 	}
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE: {
-		const struct rtmsg *m = mnl_nlmsg_get_payload(h);
-		if ((m->rtm_flags & RTM_F_CLONED) == 0 &&
-		    !is_ignored(route_ifindex(h), n->ignore_prefix))
+		const struct rtmsg *m = header_of(h, sizeof(*m));
+		if (m == NULL || ((m->rtm_flags & RTM_F_CLONED) == 0 &&
+		                  !is_ignored(route_ifindex(h), n->ignore_prefix)))
 			n->changed = true;
 		break;
 	}
@@ -664,7 +698,8 @@ bool route_watch_changed(struct route *r, const char *ignore_prefix)
 		if (len <= 0)
 			return n.changed;
 		/* A message we cannot read says at least that something happened. */
-		if (mnl_cb_run(r->in, (size_t)len, 0, 0, on_notice, &n) < 0)
+		if (!is_sound(r->in, (size_t)len) ||
+		    mnl_cb_run(r->in, (size_t)len, 0, 0, on_notice, &n) < 0)
 			n.changed = true;
 	}
 }

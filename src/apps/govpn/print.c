@@ -11,6 +11,8 @@
 
 #define COLUMNS   6
 #define CELL_SIZE 160
+/* An invite link, whole: it is of no use with a piece missing. */
+#define LINK_SIZE 1024
 
 /* A text without control characters: each of their bytes becomes '?'. Returns out. */
 static const char *clean(const char *text, char *out, size_t size)
@@ -91,7 +93,7 @@ static void format_uptime(char *out, size_t size, json_int_t s)
 
 static void print_network(const json_t *n, const char *invite)
 {
-	char a[CELL_SIZE], b[CELL_SIZE];
+	char a[CELL_SIZE], b[CELL_SIZE], link[LINK_SIZE];
 	const json_t *self = json_object_get(n, "self");
 
 	printf("Network   %s   code %s\n", clean(text_of(n, "name"), a, sizeof(a)),
@@ -104,7 +106,7 @@ static void print_network(const json_t *n, const char *invite)
 	printf("   %s%s\n", clean(text_of(n, "ipv6"), a, sizeof(a)),
 	       json_is_true(json_object_get(n, "owner")) ? "   owner" : "");
 	if (invite != NULL)
-		printf("Invite    %s\n", invite);
+		printf("Invite    %s\n", clean(invite, link, sizeof(link)));
 }
 
 static void path_text(char *out, size_t size, const json_t *peer)
@@ -120,8 +122,9 @@ static void path_text(char *out, size_t size, const json_t *peer)
 	const char *word = strcmp(kind, "relay") == 0  ? "relay"
 	                   : strcmp(kind, "host") == 0 ? "local"
 	                                               : "direct";
+	/* Shorter than a cell by the longest word: what is cut here would be cut inside a letter. */
 	(void)snprintf(out, size, "%s %s", word,
-	               clean(text_of(path, "remote"), remote, sizeof(remote))); /* may be cut */
+	               clean(text_of(path, "remote"), remote, sizeof(remote) - 8)); /* fits */
 }
 
 static void peer_cells(const json_t *peer, char cells[COLUMNS][CELL_SIZE])
@@ -132,8 +135,7 @@ static void peer_cells(const json_t *peer, char cells[COLUMNS][CELL_SIZE])
 
 	(void)clean(text_of(peer, "name"), cells[0], CELL_SIZE); /* returns its argument */
 	(void)clean(text_of(peer, "ipv4"), cells[1], CELL_SIZE);
-	(void)snprintf(cells[2], CELL_SIZE, "%s",
-	               strcmp(state, "connected") == 0 ? "online" : state); /* may be cut */
+	(void)clean(strcmp(state, "connected") == 0 ? "online" : state, cells[2], CELL_SIZE);
 	path_text(cells[3], CELL_SIZE, peer);
 	long tenths = json_is_number(rtt) ? (long)(json_number_value(rtt) * 10) : 0;
 	if (json_is_number(rtt))
@@ -204,7 +206,7 @@ static void print_status(const json_t *reply)
 		printf("\n%s  %s", clean(text_of(n, "name"), a, sizeof(a)),
 		       clean(text_of(n, "code"), b, sizeof(b)));
 		printf("  %s  %s", clean(text_of(n, "ipv4"), a, sizeof(a)),
-		       up ? clean(text_of(n, "interface"), b, sizeof(b)) : text_of(n, "state"));
+		       clean(text_of(n, up ? "interface" : "state"), b, sizeof(b)));
 		if (up)
 			printf("  %zu of %zu online", online, json_array_size(peers) + 1);
 		printf("\n");
@@ -252,13 +254,13 @@ static void print_list(const json_t *reply)
 
 static void print_invite(const json_t *reply)
 {
-	char uses[32] = "any number of uses", expires[32];
+	char uses[32] = "any number of uses", expires[32], link[LINK_SIZE];
 
 	if (json_is_integer(json_object_get(reply, "uses")))
 		(void)snprintf(uses, sizeof(uses), "%lld uses",
 		               (long long)int_of(reply, "uses")); /* fits */
 	format_uptime(expires, sizeof(expires), int_of(reply, "expires_s"));
-	printf("%s\n", text_of(reply, "invite"));
+	printf("%s\n", clean(text_of(reply, "invite"), link, sizeof(link)));
 	(void)fprintf(stderr, "Whoever has this link can join: %s, ends in %s.\n", uses,
 	              expires); /* a hint only */
 }
