@@ -209,7 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	for (unsigned i = 0; i < 2000 && f.in.ok && f.in.left > 0; i++)
 		step(&f);
-	for (unsigned i = 0; i < 20; i++)
+	for (unsigned i = 0; i < 5; i++)
 		pass_time(&f, 0);
 	ice_free(f.agent);
 	return 0;
