@@ -266,15 +266,21 @@ static bool input_established(struct sctp *s, const struct chunk *c, uint64_t no
 			recv_data(s, c, now_us);
 		break;
 	case CHUNK_FORWARD_TSN:
+		if (!s->peer.forward_tsn)
+			return unknown_chunk(s, c); /* it did not say that it knows RFC 3758 */
 		if (takes_data(s))
 			recv_forward(s, c, now_us);
 		break;
 	case CHUNK_SACK:
-		if (takes_acks(s))
+		/* One tells all, and each may cost a walk over everything in flight. */
+		s->counters.bad_chunk += s->in.heard_sack;
+		if (takes_acks(s) && !s->in.heard_sack)
 			sack_input(s, c, now_us);
+		s->in.heard_sack = true;
 		break;
 	case CHUNK_HEARTBEAT:
-		if (takes_acks(s) && c->len > 0)
+		/* RFC 9260 8.3: the side that sent INIT answers before COOKIE ACK, which may be lost. */
+		if ((takes_acks(s) || s->state == ASSOC_COOKIE_ECHOED) && c->len > 0)
 			control_chunk(s, CHUNK_HEARTBEAT_ACK, 0, c->body, c->len);
 		break;
 	case CHUNK_HEARTBEAT_ACK:
@@ -315,7 +321,7 @@ static bool input_chunk(struct sctp *s, const struct chunk *c, uint32_t tag, uin
 		assoc_end(s, SCTP_DOWN_ABORTED);
 		return false;
 	case CHUNK_SHUTDOWN_ACK:
-		shutdown_ack(s, tag);
+		shutdown_ack(s);
 		break;
 	case CHUNK_SHUTDOWN_COMPLETE:
 		shutdown_complete(s);
@@ -337,14 +343,26 @@ static bool tag_ok(const struct sctp *s, uint32_t tag, const struct chunk *first
 		if ((first->flags & CHUNK_FLAG_T) != 0)
 			return tag == s->peer.tag && s->peer.tag != 0;
 		break;
-	case CHUNK_SHUTDOWN_ACK:
-		if (s->state == ASSOC_ENDED)
-			return true;
-		break;
 	default:
 		break;
 	}
-	return tag == s->my_tag && s->state != ASSOC_CLOSED;
+	return tag == s->my_tag;
+}
+
+/* RFC 9260 8.4, and 8.5.1 D for a SHUTDOWN ACK: the packet is of an association that is not there. */
+static bool is_out_of_blue(const struct sctp *s, const struct chunk *first)
+{
+	switch (s->state) {
+	case ASSOC_ENDED:
+		return true;
+	case ASSOC_CLOSED:
+		return first->type != CHUNK_COOKIE_ECHO;
+	case ASSOC_COOKIE_WAIT:
+	case ASSOC_COOKIE_ECHOED:
+		return first->type == CHUNK_SHUTDOWN_ACK;
+	default:
+		return false;
+	}
 }
 
 /* RFC 9653 5.3: zero is right when we announced it, but never for INIT and COOKIE ECHO. */
@@ -379,8 +397,12 @@ static void input_packet(struct sctp *s, const struct pkt *in, bool more, uint64
 	if (!checksum_ok(s, in, h.checksum, c.type))
 		return;
 	if (c.type == CHUNK_INIT && h.tag == 0 && r.left == 0) {
-		if (s->state != ASSOC_ENDED)
-			setup_init(s, &c, now_us);
+		setup_init(s, &c, now_us);
+		return;
+	}
+	if (is_out_of_blue(s, &c)) {
+		s->counters.bad_packet += s->state != ASSOC_ENDED;
+		shutdown_out_of_blue(s, h.tag, &c, r);
 		return;
 	}
 	if (!tag_ok(s, h.tag, &c)) {
@@ -388,6 +410,7 @@ static void input_packet(struct sctp *s, const struct pkt *in, bool more, uint64
 		return;
 	}
 	s->in.heard_data = false;
+	s->in.heard_sack = false;
 	for (;;) {
 		if (!input_chunk(s, &c, h.tag, now_us))
 			break;

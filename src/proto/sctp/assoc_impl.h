@@ -64,10 +64,10 @@
 #define RECEIVE_BYTES_HARD (2u << 20) /* for the chunk that fills the lowest gap */
 #define SEND_BYTES         (1u << 20)
 #define SEND_MESSAGES      4096
-#define RING_MAX           16384
+#define RING_MAX           4096
 #define READY_MAX          8192
-#define RUNS_MAX           256
-#define HELD_MAX           4096
+#define RUNS_MAX           256  /* besides those at the lowest gap */
+#define HELD_MAX           4096 /* a power of two below 65,536 */
 #define CONTROL_MAX        48
 #define DUPLICATES_MAX     16
 #define RESET_STREAMS_MAX  256
@@ -170,6 +170,8 @@ struct sender {
 	uint8_t burst; /* packets of new data left until the next SACK or message */
 	uint16_t *ssn; /* next of each stream, as far as used */
 	uint32_t ssn_count;
+	uint16_t *waiting; /* messages of each stream in the queue */
+	uint32_t waiting_count;
 	bool forward_due;
 	uint8_t forward_tries;
 	uint64_t forward_sent_us;
@@ -222,15 +224,20 @@ struct receiver {
 	uint32_t ssn_count;
 	struct run *runs; /* sorted by first */
 	uint32_t run_count, run_cap;
-	struct held *held; /* sorted by (stream, ssn) */
+	struct held *held; /* in no order */
+	uint16_t *
+		held_order; /* indices of all: those in use, sorted by (stream, ssn), then the free ones */
 	uint32_t held_count, held_cap;
-	uint32_t bytes; /* in runs and held, overhead included */
+	uint32_t bytes; /* in runs, held and ready, overhead included */
 	struct ready *ready;
 	uint32_t ready_head, ready_count, ready_cap;
 	uint32_t lent; /* entries before ready_head whose buffers the owner still reads */
 	/* Since the last SACK: */
 	uint32_t packets;
-	bool sack_due, sack_at_once, heard_data, first_data;
+	bool sack_due, sack_at_once, first_data;
+	bool heard_data, heard_sack; /* in the packet that is being read */
+	bool heard_late;             /* DATA after our SHUTDOWN, in this batch */
+	uint32_t told_rwnd;          /* in the last SACK */
 	uint64_t sack_sent_us;
 	uint32_t duplicates[DUPLICATES_MAX];
 	uint32_t duplicate_count;
@@ -259,6 +266,7 @@ struct reset {
 	uint32_t last_result;   /* of the request before that one */
 	uint32_t last_tsn;      /* when our request was made */
 	bool waiting;           /* the peer was told to ask again */
+	bool again;             /* we were: under a new number */
 	uint16_t *wanted; /* streams to reset: the first `asked` are in the request under way */
 	uint32_t wanted_count, wanted_cap, asked;
 	uint8_t tries;
@@ -279,7 +287,7 @@ struct sctp {
 	bool use_zero_checksum;
 	uint8_t *cookie; /* owned: the peer's, until COOKIE ACK */
 	uint16_t cookie_len;
-	uint8_t setup_tries, shutdown_tries;
+	uint8_t setup_tries, stale_tries, shutdown_tries;
 
 	struct control *control_first, *control_last;
 	uint32_t control_count;
@@ -322,7 +330,12 @@ void shutdown_start(struct sctp *s, uint64_t now_us);
 void shutdown_check(struct sctp *s, uint64_t now_us);
 void shutdown_timeout(struct sctp *s, uint64_t now_us);
 void shutdown_chunk(struct sctp *s, const struct chunk *c, uint64_t now_us);
-void shutdown_ack(struct sctp *s, uint32_t packet_tag);
+void shutdown_ack(struct sctp *s);
+/* DATA came although we said SHUTDOWN: the peer has to hear it again (RFC 9260 9.2). */
+void shutdown_data_came(struct sctp *s, uint64_t now_us);
+/* Answers a packet of an association that is not there (RFC 9260 8.4). */
+void shutdown_out_of_blue(struct sctp *s, uint32_t tag, const struct chunk *first,
+                          struct bytes_reader rest);
 void shutdown_complete(struct sctp *s);
 /* Sends ABORT with one cause (its body may be NULL) and ends the association. */
 void shutdown_abort(struct sctp *s, enum chunk_cause cause, const void *body, size_t len);
@@ -360,6 +373,8 @@ void send_forward_timeout(struct sctp *s, uint64_t now_us);
 /* Writes as many DATA chunks as the windows and the room allow. True when any was written. */
 bool send_data(struct sctp *s, struct bytes_writer *w, uint64_t now_us);
 bool send_forward(struct sctp *s, struct bytes_writer *w, uint64_t now_us);
+/* DATA would be written now, if there is room for it. */
+bool send_is_due(const struct sctp *s);
 /* Everything was sent and acknowledged. */
 bool send_is_empty(const struct sctp *s);
 /* A message of this stream waits or is partly sent. */
@@ -399,6 +414,9 @@ void recv_packet_end(struct sctp *s, bool more, uint64_t now_us);
 void recv_batch_end(struct sctp *s, uint64_t now_us);
 /* Bytes of the SACK that would be written, at most `room`; 0 when not even the smallest fits. */
 bool recv_write_sack(struct sctp *s, struct bytes_writer *w, uint64_t now_us);
+
+/* What may be received now, for a_rwnd. */
+uint32_t recv_window(const struct sctp *s);
 
 /* reasm.c */
 enum reasm_result {

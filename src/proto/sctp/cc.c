@@ -65,9 +65,12 @@ void cc_idle(struct sctp *s, uint64_t now_us)
 
 	if (s->out.flight > 0 || s->out.last_sent_us == 0)
 		return;
-	uint64_t idle = now_us > s->out.last_sent_us ? now_us - s->out.last_sent_us : 0;
-	for (uint64_t rto = cc_rto(s); idle >= rto && cc->cwnd > 4 * cc->mtu; idle -= rto)
+	uint64_t rto = cc_rto(s);
+	/* What was counted once is not counted again by the next look. */
+	while (cc->cwnd > 4 * cc->mtu && now_us >= s->out.last_sent_us + rto) {
 		cc->cwnd = GV_MAX(cc->cwnd / 2, 4 * cc->mtu);
+		s->out.last_sent_us += rto;
+	}
 }
 
 /*
@@ -144,7 +147,11 @@ void cc_heartbeat_timeout(struct sctp *s, uint64_t now_us)
 	be64_store(info + 4, now_us);
 	be64_store(info + 12, s->heartbeat_nonce);
 	control_chunk(s, CHUNK_HEARTBEAT, 0, info, sizeof(info));
-	assoc_timer_start(s, TIMER_HEARTBEAT, now_us + HEARTBEAT_INTERVAL_US + cc_rto(s));
+	/* RFC 9260 8.3: RTO and the interval, with half an RTO of jitter to either side. */
+	uint64_t rto = cc_rto(s);
+	uint64_t wait_us = HEARTBEAT_INTERVAL_US + rto / 2;
+	wait_us += rng_below(&s->config.rng, (uint32_t)rto);
+	assoc_timer_start(s, TIMER_HEARTBEAT, now_us + wait_us);
 }
 
 void cc_heartbeat_ack(struct sctp *s, const struct chunk *c, uint64_t now_us)

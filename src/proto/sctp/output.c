@@ -103,7 +103,10 @@ static bool write_packet(struct sctp *s, struct bytes_writer *w, bool *checksum,
 	if (s->control_first != NULL)
 		others &= write_control(s, w, checksum);
 	if (others) {
-		if (s->in.sack_due)
+		/* One that is delayed rides with DATA (RFC 9260 6.1). */
+		bool rides = assoc_timer_runs(s, TIMER_SACK) && may_send_data(s) && send_is_due(s);
+
+		if (s->in.sack_due || rides)
 			(void)recv_write_sack(s, w, now_us); /* else it stays due */
 		if (s->out.forward_due)
 			(void)send_forward(s, w, now_us); /* else it stays due */

@@ -19,6 +19,13 @@ static bool ready_room(struct sctp *s, uint32_t max)
 
 	if (in->ready_count < in->ready_cap)
 		return true;
+	uint32_t gone = in->ready_head;
+	if (gone == in->lent && gone > 0 && gone >= in->ready_cap / 2) {
+		in->ready_count -= gone;
+		memmove(in->ready, in->ready + gone, in->ready_count * sizeof(in->ready[0]));
+		in->ready_head = in->lent = 0;
+		return true;
+	}
 	if (in->ready_cap >= max)
 		return false;
 	uint32_t cap = in->ready_cap > 0 ? in->ready_cap * 2 : READY_FIRST;
@@ -55,6 +62,9 @@ void reasm_release_lent(struct sctp *s)
 		mem_free(r->buf);
 		r->buf = NULL;
 	}
+	/* Who was told of a closed window only probes it now and then: tell that it is open again. */
+	if (in->told_rwnd < RECEIVE_BYTES / 4 && recv_window(s) >= RECEIVE_BYTES / 2)
+		in->sack_due = true;
 	if (in->ready_head < in->ready_count || in->ready_count == 0)
 		return;
 	in->ready_head = in->ready_count = in->lent = 0;
@@ -83,6 +93,11 @@ static uint32_t held_key(uint16_t stream, uint16_t ssn)
 	return (uint32_t)stream << 16 | ssn;
 }
 
+static struct held *held_at(const struct sctp *s, uint32_t i)
+{
+	return &s->in.held[s->in.held_order[i]];
+}
+
 /* First index whose key is not below. */
 static uint32_t held_find(const struct sctp *s, uint32_t key)
 {
@@ -90,7 +105,7 @@ static uint32_t held_find(const struct sctp *s, uint32_t key)
 
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
-		const struct held *h = &s->in.held[mid];
+		const struct held *h = held_at(s, mid);
 
 		if (held_key(h->stream, h->ssn) < key)
 			lo = mid + 1;
@@ -103,45 +118,64 @@ static uint32_t held_find(const struct sctp *s, uint32_t key)
 static void held_take_out(struct sctp *s, uint32_t i)
 {
 	struct receiver *in = &s->in;
+	uint16_t *order = in->held_order, slot = order[i];
 
-	in->bytes -= in->held[i].len + RECEIVE_OVERHEAD;
+	in->bytes -= in->held[slot].len + RECEIVE_OVERHEAD;
 	in->held_count--;
-	memmove(&in->held[i], &in->held[i + 1], (in->held_count - i) * sizeof(in->held[0]));
+	memmove(&order[i], &order[i + 1], (in->held_count - i) * sizeof(*order));
+	order[in->held_count] = slot;
 }
 
-/* `buf` is moved on success only. */
-static bool held_put(struct sctp *s, const struct held *h)
+/* Room for one more. */
+static bool held_room(struct sctp *s)
+{
+	struct receiver *in = &s->in;
+
+	if (in->held_count < in->held_cap)
+		return true;
+	uint32_t cap = in->held_cap > 0 ? in->held_cap * 2 : TABLE_FIRST;
+	if (cap > HELD_MAX)
+		return false;
+	struct held *v = mem_resize(in->held, cap, sizeof(*v));
+	if (v == NULL)
+		return false;
+	in->held = v;
+	uint16_t *order = mem_resize(in->held_order, cap, sizeof(*order));
+	if (order == NULL)
+		return false;
+	in->held_order = order;
+	for (uint32_t i = in->held_cap; i < cap; i++)
+		order[i] = (uint16_t)i;
+	in->held_cap = cap;
+	return true;
+}
+
+/* After held_room(). `buf` is moved. */
+static void held_put(struct sctp *s, const struct held *h)
 {
 	struct receiver *in = &s->in;
 	uint32_t i = held_find(s, held_key(h->stream, h->ssn));
+	uint16_t *order = in->held_order, slot = order[in->held_count];
 
-	if (in->held_count == in->held_cap) {
-		uint32_t cap = in->held_cap > 0 ? in->held_cap * 2 : TABLE_FIRST;
-		struct held *v = cap <= HELD_MAX ? mem_resize(in->held, cap, sizeof(*v)) : NULL;
-
-		if (v == NULL)
-			return false;
-		in->held = v;
-		in->held_cap = cap;
-	}
-	memmove(&in->held[i + 1], &in->held[i], (in->held_count - i) * sizeof(in->held[0]));
-	in->held[i] = *h;
+	/* Indices only are moved: a peer decides where its messages go, and 4,096 of them must cost little. */
+	memmove(&order[i + 1], &order[i], (in->held_count - i) * sizeof(*order));
+	order[i] = slot;
+	in->held[slot] = *h;
 	in->held_count++;
 	in->bytes += h->len + RECEIVE_OVERHEAD;
-	return true;
 }
 
 static bool held_is_there(const struct sctp *s, uint16_t stream, uint16_t ssn)
 {
 	uint32_t i = held_find(s, held_key(stream, ssn));
 
-	return i < s->in.held_count && s->in.held[i].stream == stream && s->in.held[i].ssn == ssn;
+	return i < s->in.held_count && held_at(s, i)->stream == stream && held_at(s, i)->ssn == ssn;
 }
 
 /* Hands held[i] to the owner. Without memory it stays. */
 static bool held_deliver(struct sctp *s, uint32_t i)
 {
-	struct held h = s->in.held[i];
+	struct held h = *held_at(s, i);
 
 	if (!ready_room(s, READY_MAX + HELD_MAX))
 		return false;
@@ -165,10 +199,10 @@ static uint32_t held_from(const struct sctp *s, uint16_t stream, uint16_t from)
 {
 	uint32_t i = held_find(s, held_key(stream, from));
 
-	if (i < s->in.held_count && s->in.held[i].stream == stream)
+	if (i < s->in.held_count && held_at(s, i)->stream == stream)
 		return i;
 	i = held_find(s, held_key(stream, 0));
-	return i < s->in.held_count && s->in.held[i].stream == stream ? i : s->in.held_count;
+	return i < s->in.held_count && held_at(s, i)->stream == stream ? i : s->in.held_count;
 }
 
 void reasm_skip(struct sctp *s, uint16_t stream, uint16_t ssn)
@@ -180,9 +214,9 @@ void reasm_skip(struct sctp *s, uint16_t stream, uint16_t ssn)
 	for (;;) {
 		uint32_t i = held_from(s, stream, *next);
 
-		if (i == s->in.held_count || ssn_before(ssn, s->in.held[i].ssn))
+		if (i == s->in.held_count || ssn_before(ssn, held_at(s, i)->ssn))
 			break;
-		uint16_t at = s->in.held[i].ssn;
+		uint16_t at = held_at(s, i)->ssn;
 		if (!held_deliver(s, i))
 			break;
 		*next = (uint16_t)(at + 1);
@@ -198,7 +232,7 @@ void reasm_stream_reset(struct sctp *s, uint16_t stream)
 
 		if (i == s->in.held_count)
 			break;
-		mem_free(s->in.held[i].buf);
+		mem_free(held_at(s, i)->buf);
 		held_take_out(s, i);
 		s->counters.reassembly_drop++;
 	}
@@ -229,13 +263,18 @@ static void run_drop(struct sctp *s, uint32_t i)
 	s->counters.reassembly_drop++;
 }
 
-/* Room for so many bytes before and after the content; grows by doubling on the side that asks. */
+/*
+ * Room for so many bytes before and after the content. It grows by half the content on the side that asks, and the other
+ * side keeps what it has: a peer that feeds both ends in turn must not have all copied for each byte.
+ */
 static bool run_room(struct run *r, uint32_t front, uint32_t back)
 {
-	if (r->head >= front && r->cap - r->head - r->len >= back)
+	uint32_t tail = r->cap - r->head - r->len;
+
+	if (r->head >= front && tail >= back)
 		return true;
-	front = front > 0 ? GV_MAX(front, r->len) : 0;
-	back = back > 0 ? GV_MAX(back, r->len) : 0;
+	front = r->head >= front ? r->head : GV_MAX(front, r->len / 2);
+	back = tail >= back ? tail : GV_MAX(back, r->len / 2);
 	uint8_t *buf = mem_alloc(1, (size_t)front + r->len + back);
 	if (buf == NULL)
 		return false;
@@ -327,9 +366,15 @@ static uint32_t run_begin(struct sctp *s, const struct chunk_data *d, uint8_t fl
 		if (!assoc_timer_runs(s, TIMER_FRAGMENTS))
 			assoc_timer_start(s, TIMER_FRAGMENTS, now_us + TUNNEL_FRAGMENT_LIFE_US);
 	}
+	if (in->run_count >= RUNS_MAX) {
+		/* What fills the lowest gap has room after those that can never be whole, or nothing would move. */
+		if (d->tsn != in->cum + 1)
+			return UINT32_MAX;
+		reasm_purge(s);
+	}
 	if (in->run_count == in->run_cap) {
 		uint32_t cap = in->run_cap > 0 ? in->run_cap * 2 : TABLE_FIRST;
-		struct run *v = cap <= RUNS_MAX ? mem_resize(in->runs, cap, sizeof(*v)) : NULL;
+		struct run *v = cap <= 2 * RUNS_MAX ? mem_resize(in->runs, cap, sizeof(*v)) : NULL;
 
 		if (v == NULL)
 			return UINT32_MAX;
@@ -346,17 +391,21 @@ static uint32_t run_begin(struct sctp *s, const struct chunk_data *d, uint8_t fl
 	return i;
 }
 
-/* Joins run i + 1 to run i, the smaller into the larger. Without memory both stay. */
-static bool run_join(struct sctp *s, uint32_t i)
+/* Joins runs i and i + 1 by what lies between them, the smaller into the larger. Without memory both stay. */
+static bool run_join(struct sctp *s, uint32_t i, const uint8_t *data, uint32_t len)
 {
 	struct run *a = &s->in.runs[i], *b = &s->in.runs[i + 1];
 
 	if (a->len >= b->len) {
-		if (!run_append(a, b->buf + b->head, b->len))
+		if (!run_room(a, 0, len + b->len))
 			return false;
+		(void)run_append(a, data, len); /* the room is there */
+		(void)run_append(a, b->buf + b->head, b->len);
 	} else {
-		if (!run_prepend(b, a->buf + a->head, a->len))
+		if (!run_room(b, len + a->len, 0))
 			return false;
+		(void)run_prepend(b, data, len);
+		(void)run_prepend(b, a->buf + a->head, a->len);
 		uint8_t *buf = a->buf;
 
 		a->buf = b->buf;
@@ -367,6 +416,7 @@ static bool run_join(struct sctp *s, uint32_t i)
 	}
 	a->last = b->last;
 	a->end = b->end;
+	s->in.bytes += len;
 	/* The bytes of b count with a now; what remains of b is its overhead. */
 	b->len = 0;
 	mem_free(b->buf);
@@ -374,7 +424,15 @@ static bool run_join(struct sctp *s, uint32_t i)
 	return true;
 }
 
-/* Run i is a whole message: to the owner, or to wait for its turn. */
+/* True when a whole message that comes now can be handed on or held until its turn. */
+static bool has_turn(struct sctp *s, const struct chunk_data *d)
+{
+	uint16_t *next = assoc_stream_slot(&s->in.ssn, &s->in.ssn_count, d->stream);
+
+	return next != NULL && (d->ssn == *next || held_room(s));
+}
+
+/* Run i is a whole message, for which ready_room() and, if it is ordered, has_turn() were asked. */
 static void run_finish(struct sctp *s, uint32_t i)
 {
 	struct run r = s->in.runs[i];
@@ -390,20 +448,18 @@ static void run_finish(struct sctp *s, uint32_t i)
 		ready_push(s, r.stream, r.ppid, r.buf + r.head, r.len, r.buf);
 		return;
 	}
-	uint16_t *next = assoc_stream_slot(&s->in.ssn, &s->in.ssn_count, r.stream);
-	if (next == NULL || ssn_before(r.ssn, *next) || held_is_there(s, r.stream, r.ssn)) {
-		run_drop(s, i);
+	uint16_t *next = &s->in.ssn[r.stream]; /* has_turn() made it */
+	if (ssn_before(r.ssn, *next) || held_is_there(s, r.stream, r.ssn)) {
+		run_drop(s, i); /* a number used twice */
 		return;
 	}
+	run_remove(s, i);
 	if (r.ssn == *next) {
-		run_remove(s, i);
 		ready_push(s, r.stream, r.ppid, r.buf + r.head, r.len, r.buf);
 		(*next)++;
 		held_release(s, r.stream, next);
-	} else if (held_put(s, &h)) {
-		run_remove(s, i);
 	} else {
-		run_drop(s, i);
+		held_put(s, &h);
 	}
 }
 
@@ -464,9 +520,18 @@ static enum reasm_result fragment(struct sctp *s, const struct chunk_data *d, ui
 		total += runs[n.at].len;
 	if (total > s->config.max_message_bytes)
 		return too_large(s, d, flags, &n);
+	bool begin = n.left ? runs[n.at - 1].begin : (flags & CHUNK_DATA_BEGIN) != 0;
+	bool end = n.right ? runs[n.at].end : (flags & CHUNK_DATA_END) != 0;
+	bool ordered = (flags & CHUNK_DATA_UNORDERED) == 0;
 	if (!has_bytes(s, d) || !ready_room(s, READY_MAX))
 		return REASM_REFUSED;
-	if (n.left) {
+	if (begin && end && ordered && !has_turn(s, d))
+		return REASM_REFUSED;
+	if (n.left && n.right) {
+		i = n.at - 1;
+		if (!run_join(s, i, d->data, len))
+			return REASM_REFUSED;
+	} else if (n.left) {
 		i = n.at - 1;
 		if (!run_append(&runs[i], d->data, len))
 			return REASM_REFUSED;
@@ -482,12 +547,9 @@ static enum reasm_result fragment(struct sctp *s, const struct chunk_data *d, ui
 		if (i == UINT32_MAX)
 			return REASM_REFUSED;
 	}
-	struct run *r = &s->in.runs[i];
-	r->begin |= (flags & CHUNK_DATA_BEGIN) != 0;
-	r->end |= (flags & CHUNK_DATA_END) != 0;
-	if (n.left && n.right && !run_join(s, i))
-		return REASM_TAKEN; /* without memory the two never meet, and time or FORWARD-TSN drops them */
-	if (r->begin && r->end)
+	s->in.runs[i].begin = begin;
+	s->in.runs[i].end = end;
+	if (begin && end)
 		run_finish(s, i);
 	return REASM_TAKEN;
 }
@@ -509,7 +571,7 @@ static enum reasm_result ordered(struct sctp *s, const struct chunk_data *d)
 		s->counters.bad_chunk++; /* a number used twice */
 		return REASM_TAKEN;
 	}
-	if (!has_bytes(s, d))
+	if (!has_bytes(s, d) || !held_room(s))
 		return REASM_REFUSED;
 	uint8_t *copy = mem_dup(d->data, d->len);
 	struct held h = {.stream = d->stream,
@@ -517,10 +579,9 @@ static enum reasm_result ordered(struct sctp *s, const struct chunk_data *d)
 	                 .ppid = d->ppid,
 	                 .buf = copy,
 	                 .len = (uint32_t)d->len};
-	if (copy == NULL || !held_put(s, &h)) {
-		mem_free(copy);
+	if (copy == NULL)
 		return REASM_REFUSED;
-	}
+	held_put(s, &h);
 	return REASM_TAKEN;
 }
 
@@ -577,10 +638,11 @@ void reasm_deinit(struct sctp *s)
 	for (uint32_t i = 0; i < in->run_count; i++)
 		mem_free(in->runs[i].buf);
 	for (uint32_t i = 0; i < in->held_count; i++)
-		mem_free(in->held[i].buf);
+		mem_free(held_at(s, i)->buf);
 	for (uint32_t i = in->lent; i < in->ready_count; i++)
 		mem_free(in->ready[i].buf);
 	mem_free(in->runs);
 	mem_free(in->held);
+	mem_free(in->held_order);
 	mem_free(in->ready);
 }

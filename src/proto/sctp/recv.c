@@ -11,7 +11,10 @@
 
 void recv_init(struct sctp *s, uint32_t peer_tsn)
 {
-	s->in = (struct receiver){.cum = peer_tsn - 1, .high = peer_tsn - 1, .first_data = true};
+	s->in = (struct receiver){.cum = peer_tsn - 1,
+	                          .high = peer_tsn - 1,
+	                          .first_data = true,
+	                          .told_rwnd = RECEIVE_BYTES};
 }
 
 void recv_deinit(struct sctp *s)
@@ -298,6 +301,7 @@ void recv_packet_end(struct sctp *s, bool more, uint64_t now_us)
 	struct receiver *in = &s->in;
 
 	in->packets++;
+	in->heard_late |= s->state == ASSOC_SHUTDOWN_SENT;
 	if (s->tunnel.on || s->state < ASSOC_ESTABLISHED || s->state == ASSOC_ENDED)
 		return;
 	plan_sack(s, now_us);
@@ -323,6 +327,14 @@ void recv_batch_end(struct sctp *s, uint64_t now_us)
 		reasm_purge(s);
 	if (s->tunnel.on && s->in.packets > 0)
 		plan_tunnel_sack(s, now_us);
+	if (s->in.heard_late)
+		shutdown_data_came(s, now_us);
+	s->in.heard_late = false;
+}
+
+uint32_t recv_window(const struct sctp *s)
+{
+	return RECEIVE_BYTES - GV_MIN(s->in.bytes, RECEIVE_BYTES);
 }
 
 /* Blocks of what came above cum; when max is too few, the last of them still ends with high. */
@@ -359,7 +371,8 @@ bool recv_write_sack(struct sctp *s, struct bytes_writer *w, uint64_t now_us)
 	room -= CHUNK_HEADER_BYTES + 12;
 	size_t at = chunk_open(w, CHUNK_SACK, 0);
 	bytes_write_u32(w, in->cum);
-	bytes_write_u32(w, RECEIVE_BYTES - GV_MIN(in->bytes, RECEIVE_BYTES));
+	in->told_rwnd = recv_window(s);
+	bytes_write_u32(w, in->told_rwnd);
 	uint8_t *counts = bytes_reserve(w, 4);
 	size_t max = GV_MIN(room / 4, (size_t)(s->tunnel.on ? TUNNEL_SACK_GAPS : SACK_GAPS_MAX));
 	uint16_t gaps = write_gaps(s, w, max);

@@ -12,11 +12,16 @@
  * Stream reset (RFC 6525), of which WebRTC uses one kind: each side resets its outgoing streams (RFC 8831 6.7).
  * One request is under way at a time; its streams are the first `asked` of the wanted ones. Requests to reset
  * our own outgoing streams, all TSNs, or to add streams are denied, as the RFC allows.
+ *
+ * A peer that lacks data answers "in progress". Some (dcSCTP) give that answer to every repetition of the number and
+ * want a new one, others (usrsctp) keep the request and answer for its number later: so we take an answer for the
+ * number as long as the timer runs, and then ask under the next one.
  */
 
 #define EVENTS_FIRST  8
 #define WANTED_FIRST  8
 #define REQUEST_FIXED 12 /* sequence numbers and last TSN */
+#define BACKOFF_MAX   6u
 
 void reset_init(struct sctp *s)
 {
@@ -48,7 +53,9 @@ static void send_request(struct sctp *s, uint64_t now_us)
 	              chunk_padded((size_t)r->asked * 2);
 	struct control *c = control_new(s, s->peer.tag, size);
 
-	assoc_timer_start(s, TIMER_RESET, now_us + cc_rto(s));
+	uint64_t rto = cc_rto(s), most = GV_MAX((uint64_t)s->cc.max_us, rto);
+	rto <<= GV_MIN((unsigned)r->tries, BACKOFF_MAX);
+	assoc_timer_start(s, TIMER_RESET, now_us + GV_MIN(rto, most));
 	if (c == NULL)
 		return;
 	struct bytes_writer w = bytes_writer(c->bytes, size);
@@ -122,6 +129,8 @@ void reset_timeout(struct sctp *s, uint64_t now_us)
 		return;
 	if (s->reset.tries < UINT8_MAX)
 		s->reset.tries++;
+	s->reset.my_sequence += s->reset.again;
+	s->reset.again = false;
 	send_request(s, now_us);
 }
 
@@ -140,6 +149,7 @@ static void take_response(struct sctp *s, const struct param *p, uint64_t now_us
 	s->cc.errors = 0;
 	if (result == RESET_IN_PROGRESS) {
 		r->tries = 0; /* it lacks data; the timer asks again */
+		r->again = true;
 		assoc_timer_start(s, TIMER_RESET, now_us + cc_rto(s));
 		return;
 	}
@@ -151,6 +161,7 @@ static void take_response(struct sctp *s, const struct param *p, uint64_t now_us
 	r->wanted_count -= r->asked;
 	memmove(r->wanted, r->wanted + r->asked, r->wanted_count * sizeof(r->wanted[0]));
 	r->asked = 0;
+	r->again = false;
 	r->my_sequence++;
 	assoc_timer_stop(s, TIMER_RESET);
 	reset_check(s, now_us);
@@ -194,7 +205,9 @@ static uint32_t perform(struct sctp *s, const struct param *p)
 	for (size_t i = 0; i < n; i++)
 		if (be16_load(list + i * 2) >= s->in_streams)
 			return RESET_WRONG_SSN;
-	size_t events = n > 0 ? n : GV_MIN(s->in.ssn_count, (uint32_t)RESET_EVENTS_MAX);
+	size_t events = n > 0 ? n : s->in.ssn_count;
+	if (events > RESET_EVENTS_MAX)
+		return RESET_DENIED; /* a small packet must not make work without end */
 	if (!event_room(s, events))
 		return RESET_IN_PROGRESS; /* the owner is behind, the peer asks again */
 	if (n == 0)
@@ -234,7 +247,8 @@ static void take_request(struct sctp *s, const struct param *p)
 	if (r->waiting && sequence == r->peer_sequence + 1)
 		r->peer_sequence = sequence;
 	if (sequence != r->peer_sequence) {
-		s->counters.bad_chunk++;
+		/* One from the past may just be late. */
+		s->counters.bad_chunk += tsn_before(r->peer_sequence, sequence);
 		respond(s, sequence, RESET_BAD_SEQUENCE);
 		return;
 	}

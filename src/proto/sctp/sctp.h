@@ -11,7 +11,9 @@
  *            messages are IP packets that carry their own congestion control (design: RFC 8085 3.1.11).
  * Does not:  encrypt (crypto/record seals the batches in place), know data channels (proto/dcep), read a clock.
  * Thread:    the owner's.
- * Memory:    at sctp_new(), plus bounded buffers for reliable messages. Nothing is allocated for tunnel packets.
+ * Memory:    4 KB at sctp_new(), plus bounded buffers for reliable messages: whatever the peer sends, and however long
+ *            the owner does not read, at most SCTP_MEMORY_BYTES_MAX with packets of 1,500 bytes. Nothing is allocated
+ *            for tunnel packets.
  * Time:      now_us is monotonic microseconds.
  */
 
@@ -35,6 +37,11 @@ struct sctp; /* opaque */
  */
 #define SCTP_PACKET_BYTES_MIN 1188
 #define SCTP_PACKET_BYTES_MAX 9000
+/*
+ * The most that one association holds: 4 MiB received (2 MiB of content, and as much again in buffers that grow),
+ * 1 MiB to be sent, and 2 MiB of tables, of overhead and of control chunks that wait.
+ */
+#define SCTP_MEMORY_BYTES_MAX (7u << 20)
 /* Largest message of sctp_send() in tunnel mode: one such chunk. */
 #define SCTP_KEPT_BYTES_MAX (SCTP_PACKET_BYTES_MIN - SCTP_HEADER_BYTES - SCTP_DATA_HEADER_BYTES)
 

@@ -46,6 +46,7 @@ static void queue_pop(struct sctp *s)
 	if (s->out.first == NULL)
 		s->out.last = NULL;
 	m->next = NULL;
+	s->out.waiting[m->stream]--;
 	msg_unref(s, m);
 }
 
@@ -130,6 +131,7 @@ void send_deinit(struct sctp *s)
 		queue_pop(s);
 	mem_free(s->out.ring);
 	mem_free(s->out.ssn);
+	mem_free(s->out.waiting);
 	s->out = (struct sender){0};
 }
 
@@ -160,10 +162,7 @@ bool send_is_empty(const struct sctp *s)
 
 bool send_has_stream(const struct sctp *s, uint16_t stream)
 {
-	for (const struct out_msg *m = s->out.first; m != NULL; m = m->next)
-		if (m->stream == stream)
-			return true;
-	return false;
+	return stream < s->out.waiting_count && s->out.waiting[stream] > 0;
 }
 
 /* RFC 9260 6.1 A and B: with nothing in flight one chunk may always go, as a probe of a closed window. */
@@ -214,7 +213,7 @@ void send_sent(struct sctp *s, struct out_chunk *c, uint64_t now_us)
 static bool has_expired(const struct out_msg *m, uint64_t now_us)
 {
 	return m->reliability == SCTP_MAX_LIFETIME &&
-	       now_us - m->queued_us >= (uint64_t)m->limit * 1000;
+	       now_us - m->queued_us > (uint64_t)m->limit * 1000;
 }
 
 static bool may_repeat(const struct out_chunk *c, uint64_t now_us)
@@ -317,12 +316,17 @@ void send_advance(struct sctp *s, uint64_t now_us)
 				to = send_at(s, i)->tsn;
 	}
 	bool moved = to != o->advanced;
+	/* RFC 3758 3.5 C3: the peer still lacks what it was told a round trip ago. */
+	uint64_t age_us = now_us - o->forward_sent_us;
+	bool again = !s->tunnel.on && o->forward_tries > 0 && !o->forward_due &&
+	             age_us > GV_MAX(s->cc.srtt_us, TUNNEL_FORWARD_INTERVAL_US);
 	o->advanced = to;
 	if (to == o->cum_ack) {
 		o->forward_due = false;
 		assoc_timer_stop(s, TIMER_FORWARD);
-	} else if (moved) {
-		o->forward_tries = 0;
+	} else if (moved || again) {
+		if (moved)
+			o->forward_tries = 0;
 		plan_forward(s, now_us);
 	}
 }
@@ -440,11 +444,12 @@ static bool has_room(const struct bytes_writer *w, uint32_t len)
 
 static bool send_lost_again(struct sctp *s, struct bytes_writer *w, uint64_t now_us)
 {
-	bool wrote = false;
+	bool wrote = false, first = true;
 
 	for (uint32_t i = 0; i < s->out.ring_count && s->out.counts[OUT_LOST] > 0; i++) {
 		struct out_chunk *c = send_at(s, i);
 
+		first &= c->state != OUT_IN_FLIGHT;
 		if (c->state != OUT_LOST)
 			continue;
 		if (!may_repeat(c, now_us)) {
@@ -458,9 +463,13 @@ static bool send_lost_again(struct sctp *s, struct bytes_writer *w, uint64_t now
 			c->retransmits++;
 		write_data(s, w, c);
 		send_set_state(s, c, OUT_IN_FLIGHT);
+		/* RFC 9260 7.2.4, step 4: what is outstanding the longest has a whole timeout again. */
+		if (first && s->out.fast)
+			assoc_timer_stop(s, TIMER_RTX);
 		send_sent(s, c, now_us);
 		s->counters.retransmitted++;
 		wrote = true;
+		first = false;
 	}
 	if (wrote)
 		s->out.fast = false;
@@ -491,6 +500,16 @@ static bool expire_first(struct sctp *s, uint64_t now_us)
 	}
 	send_advance(s, now_us);
 	return done;
+}
+
+bool send_is_due(const struct sctp *s)
+{
+	const struct out_msg *m = s->out.first;
+
+	if (s->out.counts[OUT_LOST] > 0)
+		return true;
+	return m != NULL && s->out.burst > 0 &&
+	       send_window_open(s, GV_MIN(m->len - m->sent, (uint32_t)SCTP_KEPT_BYTES_MAX));
 }
 
 /* The next fragment of the first message. False: no room, window or memory. */
@@ -559,6 +578,7 @@ int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *dat
 		return SCTP_BAD_STREAM;
 	size_t most = s->config.peer_max_message_bytes > 0 ? s->config.peer_max_message_bytes
 	                                                   : s->config.max_message_bytes;
+	most = GV_MIN(most, (size_t)SCTP_MESSAGE_BYTES_MAX);
 	if (s->tunnel.on)
 		most = GV_MIN(most, (size_t)SCTP_KEPT_BYTES_MAX);
 	if (len > most)
@@ -567,9 +587,11 @@ int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *dat
 		s->out.was_full = true;
 		return SCTP_FULL;
 	}
-	struct out_msg *m = mem_alloc(1, sizeof(*m) + len);
+	uint16_t *waiting = assoc_stream_slot(&s->out.waiting, &s->out.waiting_count, o->stream);
+	struct out_msg *m = waiting != NULL ? mem_alloc(1, sizeof(*m) + len) : NULL;
 	if (m == NULL)
 		return err_here(-ENOMEM);
+	(*waiting)++;
 	m->queued_us = now_us;
 	m->refs = 1;
 	m->len = (uint32_t)len;

@@ -317,6 +317,11 @@ void setup_init(struct sctp *s, const struct chunk *c, uint64_t now_us)
 		s->counters.bad_chunk++;
 		return;
 	}
+	if (s->state == ASSOC_ENDED) {
+		refuse(s, cookie.peer.tag,
+		       CAUSE_OUT_OF_RESOURCE); /* one association is all there is */
+		return;
+	}
 	if (!acceptable(&cookie.peer) || extra.host_name) {
 		s->counters.bad_chunk++;
 		refuse(s, cookie.peer.tag,
@@ -354,6 +359,9 @@ void setup_init_ack(struct sctp *s, const struct chunk *c, uint64_t now_us)
 		return; /* an old or repeated one */
 	if (read_init(c, &peer, &extra) != CHUNK_OK) {
 		s->counters.bad_chunk++;
+		/* RFC 9260 3.3.3: a tag of zero ends it; what cannot be read is as good as lost. */
+		if (c->len >= 4 && be32_load(c->body) == 0)
+			assoc_end(s, SCTP_DOWN_ABORTED);
 		return;
 	}
 	s->peer = peer;
@@ -379,6 +387,9 @@ void setup_init_ack(struct sctp *s, const struct chunk *c, uint64_t now_us)
 	s->setup_tries = 0;
 	s->cc.backoff = 0;
 	queue_cookie_echo(s);
+	/* RFC 9260 3.2.1: reports ride behind it. As causes they look as they do as parameters of INIT ACK. */
+	if (extra.unknown.used > 0)
+		control_chunk(s, CHUNK_ERROR, 0, extra.unknown.p, extra.unknown.used);
 	assoc_timer_start(s, TIMER_SETUP, now_us + cc_rto(s));
 }
 
@@ -417,7 +428,9 @@ static void restart(struct sctp *s, const struct cookie *k, uint64_t now_us)
 	establish(s, now_us);
 }
 
-static void send_stale(struct sctp *s, const struct cookie *k, uint64_t age_us)
+/* An ERROR to whoever sent the cookie. */
+static void send_cookie_error(struct sctp *s, const struct cookie *k, enum chunk_cause cause,
+                              const void *body, size_t len)
 {
 	struct control *c = control_new(s, k->peer.tag, 16);
 
@@ -425,13 +438,39 @@ static void send_stale(struct sctp *s, const struct cookie *k, uint64_t age_us)
 		return;
 	struct bytes_writer w = bytes_writer(c->bytes, 16);
 	size_t at = chunk_open(&w, CHUNK_ERROR, 0);
-	size_t cause = param_open(&w, CAUSE_STALE_COOKIE);
-	bytes_write_u32(&w, (uint32_t)GV_MIN(age_us - COOKIE_LIFE_US, (uint64_t)UINT32_MAX));
-	param_close(&w, cause);
+	param_write(&w, (uint16_t)cause, body, len);
 	chunk_close(&w, at);
 	c->alone = true;
 	c->checksum = true;
 	control_commit(s, c, &w);
+}
+
+static void send_stale(struct sctp *s, const struct cookie *k, uint64_t age_us)
+{
+	uint8_t staleness[4];
+
+	be32_store(staleness, (uint32_t)GV_MIN(age_us - COOKIE_LIFE_US, (uint64_t)UINT32_MAX));
+	send_cookie_error(s, k, CAUSE_STALE_COOKIE, staleness, sizeof(staleness));
+}
+
+/*
+ * RFC 9260 5.2.4 B. In setup: both started, and the peer's INIT ACK is still under way. Later: it chose another tag
+ * for its own INIT than in the INIT ACK that we took, and that one holds; its TSN too, if none was used yet.
+ */
+static void both_started(struct sctp *s, const struct cookie *k, uint64_t now_us)
+{
+	if (s->state == ASSOC_COOKIE_WAIT || s->state == ASSOC_COOKIE_ECHOED) {
+		s->peer = k->peer;
+		establish(s, now_us);
+		return;
+	}
+	s->peer.tag = k->peer.tag;
+	if (s->in.cum != s->peer.tsn - 1 || s->in.high != s->in.cum)
+		return;
+	recv_deinit(s);
+	recv_init(s, k->peer.tsn);
+	s->peer.tsn = k->peer.tsn;
+	s->reset.peer_sequence = k->peer.tsn;
 }
 
 /* The cases of RFC 9260 5.2.4 for an association that exists, by which tags match. */
@@ -443,14 +482,12 @@ static bool cookie_for_existing(struct sctp *s, const struct cookie *k, uint64_t
 	    s->state != ASSOC_COOKIE_WAIT) {
 		if (s->state == ASSOC_SHUTDOWN_ACK_SENT) {
 			control_chunk(s, CHUNK_SHUTDOWN_ACK, 0, NULL, 0);
+			send_cookie_error(s, k, CAUSE_COOKIE_IN_SHUTDOWN, NULL, 0);
 			return false;
 		}
 		restart(s, k, now_us); /* A */
 	} else if (mine && !peers) {
-		if (s->state != ASSOC_COOKIE_WAIT && s->state != ASSOC_COOKIE_ECHOED)
-			return false;
-		s->peer = k->peer; /* B: both started, and the peer's INIT ACK is still under way */
-		establish(s, now_us);
+		both_started(s, k, now_us); /* B */
 	} else if (mine && peers) {
 		if (s->state == ASSOC_COOKIE_WAIT || s->state == ASSOC_COOKIE_ECHOED)
 			establish(s, now_us); /* D */
@@ -503,8 +540,11 @@ void setup_error(struct sctp *s, const struct chunk *c, uint64_t now_us)
 	while (param_next(&r, &cause) == CHUNK_OK) {
 		if (cause.type != CAUSE_STALE_COOKIE)
 			continue;
+		if (++s->stale_tries > INIT_RETRANSMITS) {
+			assoc_end(s, SCTP_DOWN_TIMEOUT);
+			return;
+		}
 		s->state = ASSOC_COOKIE_WAIT;
-		s->setup_tries++;
 		queue_init(s);
 		assoc_timer_start(s, TIMER_SETUP, now_us + cc_rto(s));
 		return;

@@ -45,6 +45,12 @@ void shutdown_check(struct sctp *s, uint64_t now_us)
 	}
 }
 
+void shutdown_data_came(struct sctp *s, uint64_t now_us)
+{
+	if (s->state == ASSOC_SHUTDOWN_SENT)
+		send_shutdown(s, now_us);
+}
+
 /* T2 */
 void shutdown_timeout(struct sctp *s, uint64_t now_us)
 {
@@ -94,25 +100,52 @@ void shutdown_chunk(struct sctp *s, const struct chunk *c, uint64_t now_us)
 	}
 }
 
-void shutdown_ack(struct sctp *s, uint32_t packet_tag)
+/* A chunk without a body, alone in its packet. */
+static void send_bare(struct sctp *s, uint8_t type, uint8_t flags, uint32_t tag)
 {
-	struct control *c;
+	struct control *c = control_new(s, tag, CHUNK_HEADER_BYTES);
 
-	if (s->state != ASSOC_SHUTDOWN_SENT && s->state != ASSOC_SHUTDOWN_ACK_SENT &&
-	    s->state != ASSOC_ENDED)
-		return;
-	/* RFC 9260 8.4: one for an association that is no more gets its own tag back. */
-	bool gone = s->state == ASSOC_ENDED;
-	if (!gone)
-		assoc_end(s, SCTP_DOWN_SHUTDOWN);
-	c = control_new(s, gone ? packet_tag : s->peer.tag, CHUNK_HEADER_BYTES);
 	if (c == NULL)
 		return;
 	struct bytes_writer w = bytes_writer(c->bytes, CHUNK_HEADER_BYTES);
-	chunk_close(&w, chunk_open(&w, CHUNK_SHUTDOWN_COMPLETE, gone ? CHUNK_FLAG_T : 0));
+	chunk_close(&w, chunk_open(&w, type, flags));
 	c->alone = true;
 	c->checksum = true;
 	control_commit(s, c, &w);
+}
+
+void shutdown_ack(struct sctp *s)
+{
+	if (s->state != ASSOC_SHUTDOWN_SENT && s->state != ASSOC_SHUTDOWN_ACK_SENT)
+		return;
+	assoc_end(s, SCTP_DOWN_SHUTDOWN);
+	send_bare(s, CHUNK_SHUTDOWN_COMPLETE, 0, s->peer.tag);
+}
+
+void shutdown_out_of_blue(struct sctp *s, uint32_t tag, const struct chunk *first,
+                          struct bytes_reader rest)
+{
+	struct chunk c = *first;
+
+	/* Its own tag comes back (the T bit), for we have no other. */
+	if (c.type == CHUNK_SHUTDOWN_ACK) {
+		send_bare(s, CHUNK_SHUTDOWN_COMPLETE, CHUNK_FLAG_T, tag);
+		return;
+	}
+	do {
+		switch (c.type) {
+		case CHUNK_ABORT: /* two ends without an association must not go on for ever */
+		case CHUNK_SHUTDOWN_COMPLETE:
+		case CHUNK_ERROR:
+		case CHUNK_COOKIE_ACK:
+		case CHUNK_INIT:
+		case CHUNK_INIT_ACK:
+			return;
+		default:
+			break;
+		}
+	} while (chunk_next(&rest, &c) == CHUNK_OK);
+	send_bare(s, CHUNK_ABORT, CHUNK_FLAG_T, tag);
 }
 
 void shutdown_complete(struct sctp *s)

@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HAND_TAG 0x11223344u
-#define HAND_TSN 1000u
-
 void hand_begin(struct hand *h)
 {
 	struct packet_header header = {.source = 5000, .destination = 5000, .tag = h->s->my_tag};
@@ -92,6 +89,7 @@ void hand_give_sack(struct hand *h, uint32_t cum, const uint16_t *gaps, size_t c
 
 static void take_apart(struct hand *h, const uint8_t *p, size_t n)
 {
+	h->said_tag = be32_load(p + 4);
 	struct bytes_reader r = bytes_reader(p + SCTP_HEADER_BYTES, n - SCTP_HEADER_BYTES);
 
 	while (h->said_count < HAND_CHUNKS && chunk_next(&r, &h->said[h->said_count]) == CHUNK_OK)
@@ -168,13 +166,9 @@ bool hand_read(struct hand *h, char *out, size_t size)
 	return true;
 }
 
-/* INIT and COOKIE ECHO of the hand. */
-void hand_init(struct hand *h, bool zero_checksum)
+static void make(struct hand *h, bool zero_checksum)
 {
 	struct sctp_config config = sctp_net_config(77);
-	uint8_t init[16 + 8 + 4] = {0};
-	struct packet_header header = {.source = 5000, .destination = 5000};
-	struct sctp_event event;
 
 	memset(h, 0, sizeof(*h));
 	h->now_us = 1000000;
@@ -182,26 +176,35 @@ void hand_init(struct hand *h, bool zero_checksum)
 	config.zero_checksum = zero_checksum;
 	if (sctp_new(&h->s, &config) != 0)
 		exit(1);
-	be32_store(init, HAND_TAG);
-	be32_store(init + 4, RECEIVE_BYTES);
-	be16_store(init + 8, 1024);
-	be16_store(init + 10, 1024);
-	be32_store(init + 12, HAND_TSN);
-	be16_store(init + 16, PARAM_SUPPORTED_EXTENSIONS);
-	be16_store(init + 18, 6);
-	init[20] = CHUNK_RE_CONFIG;
-	init[21] = CHUNK_FORWARD_TSN;
-	be16_store(init + 24, PARAM_FORWARD_TSN);
-	be16_store(init + 26, 4);
+}
+
+void hand_give_init(struct hand *h, uint8_t type, uint32_t tag, uint32_t tsn, const void *params,
+                    size_t len)
+{
+	struct packet_header header = {.source = 5000, .destination = 5000};
+
+	header.tag = type == CHUNK_INIT ? 0 : h->s->my_tag;
 	h->w = bytes_writer(h->packet, sizeof(h->packet));
 	packet_header_write(&h->w, &header);
-	hand_chunk(h, CHUNK_INIT, 0, init, sizeof(init));
+	size_t at = chunk_open(&h->w, type, 0);
+	bytes_write_u32(&h->w, tag);
+	bytes_write_u32(&h->w, RECEIVE_BYTES);
+	bytes_write_u16(&h->w, HAND_STREAMS);
+	bytes_write_u16(&h->w, HAND_STREAMS);
+	bytes_write_u32(&h->w, tsn);
+	if (len > 0)
+		bytes_write(&h->w, params, len);
+	chunk_close(&h->w, at);
 	hand_give(h);
-	hand_listen(h);
-	const struct chunk *ack = hand_said(h, CHUNK_INIT_ACK, 0);
+}
+
+void hand_give_cookie_of(struct hand *h, const struct chunk *init_ack)
+{
+	struct packet_header header = {.source = 5000, .destination = 5000};
 	struct chunk_init fixed;
 	struct param p;
-	if (ack == NULL || chunk_init_read(ack, &fixed) != CHUNK_OK)
+
+	if (chunk_init_read(init_ack, &fixed) != CHUNK_OK)
 		exit(1);
 	while (param_next(&fixed.params, &p) == CHUNK_OK && p.type != PARAM_STATE_COOKIE) {
 	}
@@ -210,9 +213,29 @@ void hand_init(struct hand *h, bool zero_checksum)
 	packet_header_write(&h->w, &header);
 	hand_chunk(h, CHUNK_COOKIE_ECHO, 0, p.body, p.len);
 	hand_give(h);
+}
+
+void hand_init(struct hand *h, bool zero_checksum)
+{
+	static const uint8_t params[] = {0x80, 0x08, 0, 6, CHUNK_RE_CONFIG, CHUNK_FORWARD_TSN, 0, 0,
+	                                 0xc0, 0,    0, 4};
+	struct sctp_event event;
+
+	make(h, zero_checksum);
+	hand_give_init(h, CHUNK_INIT, HAND_TAG, HAND_TSN, params, sizeof(params));
+	hand_listen(h);
+	hand_give_cookie_of(h, hand_must(h, CHUNK_INIT_ACK, 0));
 	hand_listen(h);
 	if (sctp_event(h->s, &event) == 0 || event.type != SCTP_EVENT_UP)
 		exit(1);
+}
+
+void hand_init_connecting(struct hand *h)
+{
+	make(h, false);
+	sctp_connect(h->s, h->now_us);
+	hand_listen(h);
+	(void)hand_must(h, CHUNK_INIT, 0);
 }
 
 void hand_deinit(struct hand *h)

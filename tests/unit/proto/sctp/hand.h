@@ -10,7 +10,10 @@
 #include "proto/sctp/assoc_impl.h"
 #include "tests/support/sctp_net.h"
 
-#define HAND_CHUNKS 64
+#define HAND_CHUNKS  64
+#define HAND_TAG     0x11223344u
+#define HAND_TSN     1000u
+#define HAND_STREAMS 1024
 
 struct hand {
 	struct sctp *s;
@@ -22,11 +25,19 @@ struct hand {
 	uint8_t train[65507];
 	struct chunk said[HAND_CHUNKS];
 	size_t said_count, packets;
+	uint32_t said_tag; /* of its last packet */
 };
 
 /* An established association whose peer is the hand. */
 void hand_init(struct hand *h, bool zero_checksum);
 void hand_deinit(struct hand *h);
+/* An association that has sent INIT and hears what the hand answers. */
+void hand_init_connecting(struct hand *h);
+/* INIT or INIT ACK of the hand, with parameters. */
+void hand_give_init(struct hand *h, uint8_t type, uint32_t tag, uint32_t tsn, const void *params,
+                    size_t len);
+/* COOKIE ECHO with the cookie of this INIT ACK. */
+void hand_give_cookie_of(struct hand *h, const struct chunk *init_ack);
 
 /* A packet: begin, chunks, give. The tag is the right one. */
 void hand_begin(struct hand *h);

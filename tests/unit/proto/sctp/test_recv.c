@@ -480,6 +480,23 @@ static void recv_whole_messages_are_not_copied(void **state)
 	hand_deinit(&h);
 }
 
+/* A peer that did not say that it knows RFC 3758 cannot give up: the chunk is unknown, and reported as such. */
+static void recv_forward_not_agreed_is_unknown(void **state)
+{
+	(void)state;
+	hand_init(&h, false);
+	h.s->peer.forward_tsn = false;
+	hand_begin(&h);
+	hand_forward(&h, h.tsn + 5, NULL, 0);
+	hand_data(&h, h.tsn, 1, 0, ALL, "behind it");
+	hand_give(&h);
+	expect_text("behind it");
+	assert_int_equal(h.s->in.cum, h.tsn);
+	hand_listen(&h);
+	assert_int_equal(be16_load(hand_must(&h, CHUNK_ERROR, 0)->body), CAUSE_UNRECOGNIZED_CHUNK);
+	hand_deinit(&h);
+}
+
 static void recv_unknown_chunks_follow_their_high_bits(void **state)
 {
 	static const struct {
@@ -527,6 +544,7 @@ int main(void)
 		cmocka_unit_test(recv_message_above_the_limit_aborts),
 		cmocka_unit_test(recv_partial_messages_are_bounded),
 		cmocka_unit_test(recv_whole_messages_are_not_copied),
+		cmocka_unit_test(recv_forward_not_agreed_is_unknown),
 		cmocka_unit_test(recv_unknown_chunks_follow_their_high_bits),
 	};
 

@@ -32,6 +32,20 @@ static void ask(uint16_t type, uint32_t sequence, uint32_t last_tsn, const uint1
 	hand_give(&h);
 }
 
+/* The hand's answer to a request. */
+static void respond(uint32_t sequence, uint32_t result)
+{
+	uint8_t body[12];
+
+	be16_store(body, PARAM_RESET_RESPONSE);
+	be16_store(body + 2, sizeof(body));
+	be32_store(body + 4, sequence);
+	be32_store(body + 8, result);
+	hand_begin(&h);
+	hand_chunk(&h, CHUNK_RE_CONFIG, 0, body, sizeof(body));
+	hand_give(&h);
+}
+
 static uint32_t answer(void)
 {
 	hand_listen(&h);
@@ -188,32 +202,146 @@ static void reset_events_are_bounded(void **state)
 
 static void reset_request_is_repeated_until_answered(void **state)
 {
-	uint8_t body[12];
-
 	(void)state;
 	hand_init(&h, false);
 	assert_int_equal(sctp_reset_stream(h.s, 5, h.now_us), 0);
 	hand_listen(&h);
 	assert_int_equal(hand_count(&h, CHUNK_RE_CONFIG), 1);
 	uint32_t sequence = be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4);
-	hand_sleep(&h, RTO_INITIAL_US);
-	hand_listen(&h);
-	assert_int_equal(hand_count(&h, CHUNK_RE_CONFIG), 1);
-	assert_int_equal(be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4), sequence);
-	be16_store(body, PARAM_RESET_RESPONSE);
-	be16_store(body + 2, sizeof(body));
-	be32_store(body + 4, sequence + 1); /* of another request */
-	be32_store(body + 8, RESET_PERFORMED);
-	for (int i = 0; i < 2; i++) {
-		hand_begin(&h);
-		hand_chunk(&h, CHUNK_RE_CONFIG, 0, body, sizeof(body));
-		hand_give(&h);
-		assert_int_equal(reset_is_wanted(h.s, 5), i == 0);
-		be32_store(body + 4, sequence);
+	/* RFC 6525 5.1.1: as T3 does, at twice the distance each time. */
+	for (int i = 0; i < 4; i++) {
+		hand_sleep(&h, (RTO_INITIAL_US << i) - 1);
+		assert_int_equal(hand_listen(&h), 0);
+		hand_sleep(&h, 1);
+		hand_listen(&h);
+		assert_int_equal(hand_count(&h, CHUNK_RE_CONFIG), 1);
+		assert_int_equal(be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4), sequence);
 	}
+	respond(sequence + 1, RESET_PERFORMED); /* of another request */
+	assert_true(reset_is_wanted(h.s, 5));
+	respond(sequence, RESET_PERFORMED);
+	assert_false(reset_is_wanted(h.s, 5));
 	hand_sleep(&h, 10 * RTO_INITIAL_US);
 	hand_listen(&h);
 	assert_int_equal(hand_count(&h, CHUNK_RE_CONFIG), 0);
+	hand_deinit(&h);
+}
+
+/*
+ * A peer that lacks data: dcSCTP performs nothing under a number that it called "in progress" and wants a new one,
+ * usrsctp answers under the old number as soon as it can.
+ */
+static void reset_in_progress_is_asked_again_under_a_new_number(void **state)
+{
+	(void)state;
+	for (int late = 0; late < 2; late++) {
+		hand_init(&h, false);
+		assert_int_equal(sctp_reset_stream(h.s, 5, h.now_us), 0);
+		hand_listen(&h);
+		uint32_t sequence = be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4);
+		respond(sequence, RESET_IN_PROGRESS);
+		assert_true(reset_is_wanted(h.s, 5));
+		if (late == 0) {
+			hand_sleep(&h, RTO_INITIAL_US);
+			hand_listen(&h);
+			sequence++;
+			assert_int_equal(be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4),
+			                 sequence);
+		}
+		respond(sequence, RESET_PERFORMED);
+		assert_false(reset_is_wanted(h.s, 5));
+		assert_int_equal(sctp_reset_stream(h.s, 6, h.now_us), 0);
+		hand_listen(&h);
+		assert_int_equal(be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4),
+		                 sequence + 1);
+		hand_deinit(&h);
+	}
+}
+
+/* Denied is denied: the stream goes on as it was, with its numbers. */
+static void reset_denied_leaves_the_stream(void **state)
+{
+	struct sctp_send_options o = {.stream = 5, .ppid = 53};
+
+	(void)state;
+	hand_init(&h, false);
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	hand_listen(&h);
+	assert_int_equal(sctp_reset_stream(h.s, 5, h.now_us), 0);
+	hand_listen(&h);
+	respond(be32_load(hand_must(&h, CHUNK_RE_CONFIG, 0)->body + 4), RESET_DENIED);
+	assert_int_equal(h.s->out.ssn[5], 1);
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	hand_deinit(&h);
+}
+
+/* Nothing on a stream may follow the request: what waits goes first, and the number of the last is in it. */
+static void reset_waits_for_what_is_queued(void **state)
+{
+	static uint8_t data[20000];
+	struct sctp_send_options o = {.stream = 5, .ppid = 53};
+	size_t asked = 0;
+
+	(void)state;
+	hand_init(&h, false);
+	assert_int_equal(sctp_send(h.s, &o, data, sizeof(data), h.now_us), 0);
+	assert_int_equal(sctp_reset_stream(h.s, 5, h.now_us), 0);
+	assert_int_equal(sctp_reset_stream(h.s, 6, h.now_us),
+	                 0); /* it need not wait for the other */
+	for (int i = 0; i < 20; i++) {
+		hand_listen(&h);
+		const struct chunk *c = hand_said(&h, CHUNK_RE_CONFIG, 0);
+		if (c != NULL) {
+			uint16_t stream = be16_load(c->body + 16);
+
+			assert_int_equal(stream, asked == 0 ? 6 : 5);
+			assert_int_equal(h.s->out.first == NULL, asked > 0);
+			assert_int_equal(be32_load(c->body + 12), h.s->reset.last_tsn);
+			asked++;
+			respond(be32_load(c->body + 4), RESET_PERFORMED);
+		}
+		hand_give_sack(&h, h.s->out.next_tsn - 1, NULL, 0);
+	}
+	assert_int_equal(asked, 2);
+	hand_deinit(&h);
+}
+
+/* Without a list, all streams that were used are meant; a list that no owner could be told of is denied. */
+static void reset_of_all_streams_names_the_used_ones(void **state)
+{
+	(void)state;
+	hand_init(&h, false);
+	for (uint16_t i = 0; i < 3; i++)
+		hand_give_data(&h, h.tsn + i, i, 0, CHUNK_DATA_WHOLE, "x");
+	hand_listen(&h);
+	ask(PARAM_RESET_OUTGOING, h.tsn, h.tsn + 2, NULL, 0);
+	assert_int_equal(answer(), RESET_PERFORMED);
+	for (uint16_t i = 0; i < 3; i++) {
+		expect_reset(i);
+		assert_int_equal(h.s->in.ssn[i], 0);
+	}
+	hand_deinit(&h);
+}
+
+/* A request that comes late once more is no lie, and one from the future is. */
+static void reset_late_request_is_not_counted(void **state)
+{
+	static const uint16_t streams[] = {5};
+
+	(void)state;
+	hand_init(&h, false);
+	for (uint32_t i = 0; i < 3; i++) {
+		ask(PARAM_RESET_OUTGOING, h.tsn + i, h.tsn - 1, streams, 1);
+		assert_int_equal(answer(), RESET_PERFORMED);
+		expect_reset(5);
+	}
+	ask(PARAM_RESET_OUTGOING, h.tsn, h.tsn - 1, streams, 1);
+	assert_int_equal(answer(), RESET_BAD_SEQUENCE);
+	assert_int_equal(sctp_counters(h.s)->bad_chunk, 0);
+	ask(PARAM_RESET_OUTGOING, h.tsn + 9, h.tsn - 1, streams, 1);
+	assert_int_equal(answer(), RESET_BAD_SEQUENCE);
+	assert_int_equal(sctp_counters(h.s)->bad_chunk, 1);
+	expect_no_event();
 	hand_deinit(&h);
 }
 
@@ -227,6 +355,11 @@ int main(void)
 		cmocka_unit_test(reset_bad_requests_are_refused),
 		cmocka_unit_test(reset_events_are_bounded),
 		cmocka_unit_test(reset_request_is_repeated_until_answered),
+		cmocka_unit_test(reset_in_progress_is_asked_again_under_a_new_number),
+		cmocka_unit_test(reset_denied_leaves_the_stream),
+		cmocka_unit_test(reset_waits_for_what_is_queued),
+		cmocka_unit_test(reset_of_all_streams_names_the_used_ones),
+		cmocka_unit_test(reset_late_request_is_not_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

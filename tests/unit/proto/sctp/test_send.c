@@ -418,7 +418,7 @@ static void partial_lifetime_unsent_takes_none(void **state)
 	(void)state;
 	setup();
 	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
-	h.now_us += 100000;
+	h.now_us += 100001;
 	hand_listen(&h);
 	assert_int_equal(h.said_count, 0);
 	assert_int_equal(h.s->out.next_tsn, first);
@@ -508,6 +508,152 @@ static void partial_forward_names_each_stream_once(void **state)
 	hand_deinit(&h);
 }
 
+/* More streams than one FORWARD-TSN names: the rest follows the SACK, not the timer. */
+static void partial_forward_in_pieces_follows_sacks(void **state)
+{
+	struct sctp_send_options o = {.ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+	struct chunk_forward f;
+
+	(void)state;
+	setup();
+	widen(100);
+	for (uint16_t i = 0; i < 200; i++) {
+		o.stream = i;
+		assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	}
+	hand_listen(&h);
+	hand_sleep(&h, RTO_INITIAL_US);
+	for (uint32_t done = 64; done <= 256; done += 64) {
+		hand_listen(&h);
+		assert_int_equal(chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f),
+		                 CHUNK_OK);
+		assert_int_equal(f.cum, first + GV_MIN(done, 200u) - 1);
+		hand_sleep(&h, 20000);
+		hand_give_sack(&h, f.cum, NULL, 0);
+	}
+	hand_listen(&h);
+	assert_int_equal(h.said_count, 0);
+	hand_deinit(&h);
+}
+
+/* RFC 3758 3.5 C3: a SACK of later data that still lacks what was given up asks for FORWARD-TSN again. */
+static void partial_forward_lost_is_repeated_by_sacks(void **state)
+{
+	static const uint16_t gap[] = {2, 2};
+	struct sctp_send_options o = {.ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+
+	(void)state;
+	setup();
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	hand_listen(&h);
+	hand_sleep(&h, RTO_INITIAL_US);
+	hand_listen(&h);
+	(void)hand_must(&h, CHUNK_FORWARD_TSN, 0); /* lost */
+	send_messages(1);
+	hand_sleep(&h, TUNNEL_FORWARD_INTERVAL_US / 2);
+	hand_give_sack(&h, first - 1, gap, 1);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_FORWARD_TSN), 0); /* it may still be under way */
+	hand_sleep(&h, TUNNEL_FORWARD_INTERVAL_US);
+	hand_give_sack(&h, first - 1, gap, 1);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_FORWARD_TSN), 1);
+	hand_deinit(&h);
+}
+
+static void partial_lifetime_of_zero_is_sent_once(void **state)
+{
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_LIFETIME, .limit = 0};
+
+	(void)state;
+	setup();
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 1);
+	hand_sleep(&h, RTO_INITIAL_US);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
+	(void)hand_must(&h, CHUNK_FORWARD_TSN, 0);
+	hand_deinit(&h);
+}
+
+/* RFC 9260 7.2.1: half for each timeout without data, however often somebody looks. */
+static void window_decays_when_idle(void **state)
+{
+	(void)state;
+	setup();
+	send_messages(1);
+	hand_give_sack(&h, first, NULL, 0);
+	h.s->cc.cwnd = 64 * h.s->cc.mtu;
+	uint64_t rto = cc_rto(h.s);
+	hand_sleep(&h, rto - 1);
+	hand_listen(&h);
+	assert_int_equal(h.s->cc.cwnd, 64 * h.s->cc.mtu);
+	for (int i = 0; i < 10; i++) {
+		hand_sleep(&h, 1);
+		hand_listen(&h);
+		assert_int_equal(h.s->cc.cwnd, 32 * h.s->cc.mtu);
+	}
+	hand_sleep(&h, rto);
+	hand_listen(&h);
+	assert_int_equal(h.s->cc.cwnd, 16 * h.s->cc.mtu);
+	hand_sleep(&h, 20 * rto);
+	hand_listen(&h);
+	assert_int_equal(h.s->cc.cwnd, 4 * h.s->cc.mtu);
+	hand_deinit(&h);
+}
+
+/* RFC 9260 7.2.4, step 4: the chunk that is outstanding the longest has a whole timeout after it was sent again. */
+static void fast_retransmission_of_the_first_restarts_the_timer(void **state)
+{
+	static const uint16_t gaps[3][2] = {{2, 2}, {2, 3}, {2, 4}};
+
+	(void)state;
+	setup();
+	widen(10);
+	send_messages(5);
+	hand_sleep(&h, RTO_INITIAL_US - 1000);
+	for (int i = 0; i < 3; i++)
+		hand_give_sack(&h, first - 1, gaps[i], 1);
+	hand_listen(&h);
+	assert_true(said_tsn(first));
+	assert_int_equal(h.s->timers[TIMER_RTX], h.now_us + cc_rto(h.s));
+	hand_deinit(&h);
+}
+
+/* RFC 9260 6.1: a SACK that may wait does not wait for longer than the next DATA. */
+static void sack_that_waits_rides_with_data(void **state)
+{
+	(void)state;
+	setup();
+	hand_give_data(&h, h.tsn, 1, 0, CHUNK_DATA_WHOLE, "x"); /* the first is answered at once */
+	hand_listen(&h);
+	hand_give_data(&h, h.tsn + 1, 1, 1, CHUNK_DATA_WHOLE, "x");
+	assert_int_equal(hand_listen(&h), 0);
+	send_messages(1);
+	assert_int_equal(h.packets, 1);
+	assert_int_equal(h.said[0].type, CHUNK_SACK);
+	assert_int_equal(h.said[1].type, CHUNK_DATA);
+	hand_sleep(&h, SACK_DELAY_US);
+	assert_int_equal(hand_listen(&h), 0);
+	hand_deinit(&h);
+}
+
+/* A peer may accept more than we ever keep. */
+static void send_above_the_send_buffer_is_too_large(void **state)
+{
+	static uint8_t data[SCTP_MESSAGE_BYTES_MAX + 1];
+	struct sctp_send_options o = {.ppid = 53};
+
+	(void)state;
+	setup();
+	h.s->config.peer_max_message_bytes = 1u << 30;
+	assert_int_equal(sctp_send(h.s, &o, data, sizeof(data), h.now_us), SCTP_TOO_LARGE);
+	assert_int_equal(sctp_send(h.s, &o, data, sizeof(data) - 1, h.now_us), SCTP_OK);
+	hand_deinit(&h);
+}
+
 /* SACKs that say anything at all must leave the counts and the flight in agreement. */
 static void sack_random_lies_keep_the_books_straight(void **state)
 {
@@ -570,6 +716,13 @@ int main(void)
 		cmocka_unit_test(partial_forward_stops_at_last_abandoned),
 		cmocka_unit_test(partial_whole_message_is_given_up),
 		cmocka_unit_test(partial_forward_names_each_stream_once),
+		cmocka_unit_test(partial_forward_in_pieces_follows_sacks),
+		cmocka_unit_test(partial_forward_lost_is_repeated_by_sacks),
+		cmocka_unit_test(partial_lifetime_of_zero_is_sent_once),
+		cmocka_unit_test(window_decays_when_idle),
+		cmocka_unit_test(fast_retransmission_of_the_first_restarts_the_timer),
+		cmocka_unit_test(sack_that_waits_rides_with_data),
+		cmocka_unit_test(send_above_the_send_buffer_is_too_large),
 		cmocka_unit_test(sack_random_lies_keep_the_books_straight),
 	};
 
