@@ -66,8 +66,9 @@ class Capture:
 
     def _run(self):
         while True:
-            if not select.select([self.socket], [], [], 0.05)[0]:
-                if not self.going:
+            going = self.going
+            if not select.select([self.socket], [], [], 0.05 if going else 0)[0]:
+                if not going:
                     return
                 continue
             frame = self.socket.recv(VNET_HDR + 14 + 65535)
