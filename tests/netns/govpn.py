@@ -250,8 +250,12 @@ def group(lab, kinds, name="party", server=None, start=True):
     return server, computers, wait_mesh(lab, computers) if start else None
 
 
+def percentile(values, percent):
+    return sorted(values)[len(values) * percent // 100] if values else None
+
+
 class Pinger:
-    """ping in the background, every interval; stop() says how many of how many were lost. p99_ms is of those that came."""
+    """ping in the background, every interval; stop() says how many of how many were lost; then times_ms has the others."""
 
     def __init__(self, node, address, interval_s=0.01):
         self.process = subprocess.Popen(
@@ -262,7 +266,6 @@ class Pinger:
         out, _ = self.process.communicate()
         sent = int(re.search(r"(\d+) packets transmitted", out)[1])
         answered = {int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", out)}
-        times = sorted(float(t) for t in re.findall(r" time=([\d.]+) ms", out))
-        self.p99_ms = times[len(times) * 99 // 100] if times else None
+        self.times_ms = [float(t) for t in re.findall(r" time=([\d.]+) ms", out)]
         # The last two may have been on their way when it was stopped.
         return sum(n not in answered for n in range(1, sent - 1)), sent

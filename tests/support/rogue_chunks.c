@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The part of rogue_member that looks into an association. It is a file of its own because two modules call different things held. */
+/* The part of rogue_member that looks into an association: two modules call different things held. */
 
 #include "rogue_member.h"
 

@@ -7,8 +7,8 @@
  * and DTLS are real, and what is sent under the keys of the tunnel is what a command says. Commands come as datagrams to
  * the Unix socket that GOVPN_ROGUE names; each is answered when it is done:
  *
- *   send KIND PEER RATE COUNT SECONDS FILE    COUNT items of FILE, over and over, RATE a second, SECONDS at most. The answer
- *                                             is how many were sent. PEER is the address in the tunnel. FILE has items of a
+ *   send KIND PEER RATE COUNT SECONDS FILE    COUNT items of FILE, over and over, RATE a second, SECONDS at most and as
+ *                                             long as the link lives. The answer is how many were sent. PEER is the address in the tunnel. FILE has items of a
  *                                             32-bit length, a byte of flags and so many bytes. KIND is what they are:
  *       inner    IP packets, sent as the product sends them
  *       chunks   SCTP packets without the common header. Flags: 1 puts the next TSN of ours at offset 4; 2 adds the last TSN
@@ -20,6 +20,7 @@
  *   set window BYTES        a_rwnd of every SACK from now on; -1: the true one
  *   set ahead TSNS          every SACK acknowledges so many TSNs more than arrived
  *   offers PEER COUNT       makes that many offers, one as soon as the one before was sent (rogue_offers.c)
+ *   left                    answers how many offers are left
  */
 
 #include "rogue_member.h"
@@ -67,7 +68,7 @@ static const char *const kind_names[KINDS] = {"inner", "chunks", "records", "ctl
 struct job {
 	bool used;
 	enum kind kind;
-	uint32_t peer;
+	uint32_t peer, link; /* its address and the link at the start */
 	uint64_t rate, count, sent, start_us, end_us;
 	uint8_t *file; /* mapped */
 	size_t len, at;
@@ -123,6 +124,14 @@ static void answer(const struct sockaddr_un *to, socklen_t len, const char *text
 		perror("rogue_member: answer");
 }
 
+static void answer_number(const struct job *j, uint64_t n)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
+	answer(&j->asker, j->asker_len, text);
+}
+
 /* The link that IP packets to this peer take, or NULL. */
 static struct link *find_link(uint32_t ip4)
 {
@@ -175,6 +184,8 @@ static bool start_job(struct job *made, const char *line)
 	}
 	if (made->kind == KINDS || !parse_ip4(peer, &made->peer) || !map_file(made, path))
 		return false;
+	struct link *l = find_link(made->peer);
+	made->link = l != NULL ? l->id : 0;
 	made->used = true;
 	made->rate = rate;
 	made->count = count;
@@ -229,6 +240,10 @@ static void take_commands(void)
 		if (strncmp(line, "send ", 5) == 0) {
 			if (!start_job(&from, line))
 				answer(&from.asker, from.asker_len, "bad");
+			continue;
+		}
+		if (strcmp(line, "left") == 0) {
+			answer_number(&from, rogue_offers_left());
 			continue;
 		}
 		bool good = strncmp(line, "set ", 4) == 0 ? set(line) : offers(line);
@@ -337,10 +352,7 @@ static bool send_item(struct job *j, struct link *l, struct item *i)
 
 static void end_job(struct job *j)
 {
-	char text[32];
-
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)j->sent);
-	answer(&j->asker, j->asker_len, text);
+	answer_number(j, j->sent);
 	munmap(j->file, j->len);
 	*j = (struct job){0};
 }
@@ -348,11 +360,13 @@ static void end_job(struct job *j)
 static void run_job(struct job *j)
 {
 	uint64_t due = (shard->now_us - j->start_us) * j->rate / 1000000 + 1;
-	struct link *l = find_link(j->peer);
+	struct link *l = link_find(shard, j->link);
 
 	due = GV_MIN(due, j->count);
 	due = GV_MIN(due, j->sent + AT_ONCE);
-	while (l != NULL && !l->down && l->keys.sctp != NULL && j->sent < due) {
+	if (l != NULL && l->down)
+		l = NULL;
+	while (l != NULL && j->sent < due) {
 		size_t end;
 		struct item *i = read_item(j, &end);
 
@@ -363,7 +377,7 @@ static void run_job(struct job *j)
 	}
 	if (j->kind == KIND_CTL && l != NULL)
 		shard_link_timeout(shard, l); /* sends what the association queued */
-	if (j->sent >= j->count || shard->now_us >= j->end_us)
+	if (l == NULL || l->down || j->sent >= j->count || shard->now_us >= j->end_us)
 		end_job(j);
 }
 

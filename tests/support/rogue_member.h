@@ -8,6 +8,8 @@ struct sctp;
 
 /* From the packet thread: the control thread makes `count` offers to the peer with this address, without waiting for answers. */
 void rogue_offers_start(uint32_t ip4, uint32_t count);
+/* How many of them are left. */
+uint32_t rogue_offers_left(void);
 
 /*
  * Writes the common header of an SCTP packet to the peer, and what the flags of an item say to its number `tsn` (NULL: it has

@@ -24,6 +24,11 @@ void rogue_offers_start(uint32_t ip4, uint32_t count)
 	atomic_store(&wanted, count);
 }
 
+uint32_t rogue_offers_left(void)
+{
+	return atomic_load(&wanted);
+}
+
 static bool is_meant(const struct peer *p)
 {
 	return atomic_load(&wanted) > 0 && netaddr_u32(&p->ip4) == atomic_load(&wanted_ip4);
