@@ -6,23 +6,19 @@
 h1 and h2 are members of two networks, h3 of the first only.
 """
 
-import collections
 import ipaddress
-import re
-import socket
 import struct
 import time
 
 from capture import Capture
 from govpn import Computer, Pinger, Server, wait_mesh
 from lab import Failure, check
+from numbered import BAD, Seen, good
 from packets import FRAGMENT, ICMP, datagram, ip4, ip6, udp
 from rogue import OWN_TSN, Rogue, data_chunk, dropped, rss_kib
 
 TIME_LIMIT_S = 90
 LONG_TIME_LIMIT_S = 300
-
-BAD, GOOD, GOOD_BYTES = b"not-for-you", b"for-you:", 4
 
 
 def spoofed(me, rogue, third, me6):
@@ -80,11 +76,6 @@ def fragments(a):
     return packets
 
 
-def good(number, rogue, me):
-    """`number` packets that must arrive, each with a number of its own."""
-    return [datagram(rogue, me, GOOD + struct.pack("!I", i)) for i in range(number)]
-
-
 def mixed(bad, correct, total):
     """`total` bad packets in turn, with the correct ones spread among them."""
     every = total // len(correct)
@@ -92,25 +83,6 @@ def mixed(bad, correct, total):
         yield bad[i % len(bad)]
         if i % every == every - 1 and i // every < len(correct):
             yield correct[i // every]
-
-
-class Seen:
-    """What comes out of a tunnel interface while this watches."""
-
-    def __init__(self, computer, dev="govpn0"):
-        # Somebody has to be at home, or the answer "port unreachable" would repeat what came.
-        with computer.node:
-            self.home = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        self.home.bind(("", 4001))
-        self.capture = Capture(computer.node, dev, lambda f: BAD in f or GOOD in f, ethernet=False)
-
-    def end(self):
-        """(frames with something bad, {number of a correct packet: times it came})"""
-        check(self.capture.stop() == 0, "the capture lost frames")
-        self.home.close()
-        found = re.findall(GOOD + b"(.{%d})" % GOOD_BYTES, b"".join(self.capture.frames), re.S)
-        numbers = collections.Counter(struct.unpack("!I", n)[0] for n in found)
-        return [f for f in self.capture.frames if BAD in f], numbers
 
 
 class Attack:

@@ -172,8 +172,8 @@ class Node:
                          "icmp type destination-unreachable icmp code frag-needed drop\n"
                          "icmpv6 type packet-too-big drop\n}\n}\n")
 
-    def wire(self, *options):
-        """Puts a wire with delay, loss, rate and so on (tests/support/wire.c) into this node's uplink."""
+    def cut(self):
+        """Cuts this node's uplink and puts a box between; in0 is its end towards the node, out0 the other."""
         dev = self.uplink()
         far, end = self.far[dev]
         box = self.lab.node(f"w-{self.name}")
@@ -187,7 +187,11 @@ class Node:
         far.ip(f"link set {end} gso_max_segs 1")
         self.far[dev] = (box, "in0")
         self.lab.restore_routes(self)
-        return box.start(self.lab.build_wire(), "in0", "out0", *options, log=f"wire-{self.name}")
+        return box
+
+    def wire(self, *options):
+        """Puts a wire with delay, loss, rate and so on (tests/support/wire.c) into this node's uplink."""
+        return self.cut().start(self.lab.build_wire(), "in0", "out0", *options, log=f"wire-{self.name}")
 
 
 class Lab:
