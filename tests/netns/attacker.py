@@ -51,7 +51,7 @@ class Outsider(Asker):
         lab.wait(lambda: os.path.exists(self.commands), 5, "the outsider is there")
 
     def take(self, kind, way):
-        """IP packet of the last frame of this kind (data, dtls, stun, tcp) that went this way (in, out); None: none yet."""
+        """IP packet of the last frame of this kind (data, dtls, stun, answer, tcp) that went this way (in, out); None: none yet."""
         return bytes.fromhex(self.ask(f"take {kind} {way}"))[14:] or None
 
     def inject(self, items, count=None):

@@ -31,8 +31,7 @@ struct settings {
 	uint32_t source, sources, target;
 	uint16_t source_port, target_port;
 	unsigned char mac[6]; /* of the target */
-	double rate;
-	unsigned long count;
+	unsigned long rate, count;
 };
 
 static unsigned char items[FILE_BYTES];
@@ -150,7 +149,7 @@ static unsigned long flood(int fd, const struct settings *s)
 	double start = now_s(CLOCK_MONOTONIC);
 
 	while (sent < s->count) {
-		double due = (now_s(CLOCK_MONOTONIC) - start) * s->rate - (double)sent;
+		double due = (now_s(CLOCK_MONOTONIC) - start) * (double)s->rate - (double)sent;
 		unsigned n = due < 1 ? 0 : due > BATCH ? BATCH : (unsigned)due;
 
 		if (n > s->count - sent)
@@ -191,6 +190,11 @@ static uint32_t address(const char *text)
 	return ntohl(a.s_addr);
 }
 
+static unsigned long number(const char *text)
+{
+	return strtoul(text, NULL, 10);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 11) {
@@ -205,12 +209,12 @@ int main(int argc, char **argv)
 	fclose(f);
 	struct settings s = {
 		.source = address(argv[3]),
-		.sources = (uint32_t)atol(argv[4]),
-		.source_port = (uint16_t)atoi(argv[5]),
+		.sources = (uint32_t)number(argv[4]),
+		.source_port = (uint16_t)number(argv[5]),
 		.target = address(argv[6]),
-		.target_port = (uint16_t)atoi(argv[7]),
-		.rate = atof(argv[9]),
-		.count = strtoul(argv[10], NULL, 10),
+		.target_port = (uint16_t)number(argv[7]),
+		.rate = number(argv[9]),
+		.count = number(argv[10]),
 	};
 	if (sscanf(argv[8], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &s.mac[0], &s.mac[1], &s.mac[2],
 	           &s.mac[3], &s.mac[4], &s.mac[5]) != 6) {

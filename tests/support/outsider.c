@@ -7,7 +7,7 @@
  * what it likes and sends what it likes. It has no keys. Commands come as datagrams to the Unix socket, each is answered:
  *
  *   take CLASS WAY       the last frame of this class that went `in` (to the victim) or `out`, in hexadecimal; empty: none yet.
- *                        CLASS: data (DTLS type 23), dtls (other DTLS), stun, tcp
+ *                        CLASS: data (DTLS type 23), dtls (other DTLS), stun (requests), answer (other STUN), tcp
  *   record N MIN MAX     keeps the next N data frames to the victim, and sends each again at once, MIN to MAX times
  *   flip N               instead of each of the next N data frames to the victim sends it with each bit of its payload changed,
  *                        cut at each length, and joined with itself; then the frame itself
@@ -52,6 +52,7 @@
 #define KEEP_MAX   2048 /* bytes of a frame that is kept */
 #define TICK_NS    1000000u
 #define LINE_BYTES 512
+#define OUT_BYTES  (2 * KEEP_MAX + 1)
 #define ELSEWHERE  0xc6336400u /* 198.51.100.0/24 */
 
 enum way {
@@ -63,13 +64,14 @@ enum class {
 	CLASS_DATA,
 	CLASS_DTLS,
 	CLASS_STUN,
+	CLASS_ANSWER,
 	CLASS_TCP,
 	CLASSES,
 	CLASS_NONE = CLASSES
 };
 
 static const char *const way_names[WAYS] = {"in", "out"};
-static const char *const class_names[CLASSES] = {"data", "dtls", "stun", "tcp"};
+static const char *const class_names[CLASSES] = {"data", "dtls", "stun", "answer", "tcp"};
 
 struct frame {
 	size_t len;
@@ -255,7 +257,8 @@ static void pass(enum way to, const unsigned char *frame, size_t len)
 	if (class != CLASS_NONE && len <= KEEP_MAX) {
 		last[to][class].len = len;
 		memcpy(last[to][class].bytes, frame, len);
-		if (to == WAY_IN && class == CLASS_STUN && race_from != 0)
+		if (to == WAY_IN && (class == CLASS_STUN || class == CLASS_ANSWER) &&
+		    race_from != 0)
 			race(frame, len);
 		if (to == WAY_IN && class == CLASS_DATA && to_flip > 0) {
 			to_flip--;
@@ -381,7 +384,7 @@ static bool take(const char *line, char *out)
 				continue;
 			*out = '\0';
 			for (size_t i = VNET_HDR; i < f->len; i++)
-				out += sprintf(out, "%02x", f->bytes[i]);
+				out += snprintf(out, 3, "%02x", f->bytes[i]);
 			return true;
 		}
 	}
@@ -395,7 +398,7 @@ static bool run_command(const char *line, char *out)
 	char text[256];
 	struct in_addr a;
 
-	strcpy(out, "ok");
+	memcpy(out, "ok", 3);
 	if (strncmp(line, "take ", 5) == 0)
 		return take(line, out);
 	if (sscanf(line, "record %lu %u %u", &n, &lo, &hi) == 3 && lo <= hi) {
@@ -413,7 +416,7 @@ static bool run_command(const char *line, char *out)
 	} else if (sscanf(line, "inject %lu %255s", &n, text) == 2) {
 		return inject(n, text);
 	} else if (strcmp(line, "counts") == 0) {
-		sprintf(out, "%lu %lu %lu", sent, waiting.count, recorded.count);
+		snprintf(out, OUT_BYTES, "%lu %lu %lu", sent, waiting.count, recorded.count);
 	} else {
 		return false;
 	}
@@ -422,7 +425,7 @@ static bool run_command(const char *line, char *out)
 
 static void take_commands(void)
 {
-	static char line[LINE_BYTES], out[2 * KEEP_MAX + 1];
+	static char line[LINE_BYTES], out[OUT_BYTES];
 	struct sockaddr_un from;
 
 	for (;;) {
@@ -433,7 +436,7 @@ static void take_commands(void)
 			return;
 		line[n] = '\0';
 		if (!run_command(line, out))
-			strcpy(out, "bad");
+			memcpy(out, "bad", 4);
 		if (sendto(command_fd, out, strlen(out), 0, (struct sockaddr *)&from, len) < 0)
 			perror("outsider: answer");
 	}
@@ -473,7 +476,7 @@ static void open_commands(const char *path)
 		errno = ENAMETOOLONG;
 		fail(path);
 	}
-	strcpy(at.sun_path, path);
+	memcpy(at.sun_path, path, strlen(path));
 	unlink(path);
 	command_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (command_fd < 0 || bind(command_fd, (struct sockaddr *)&at, sizeof(at)) != 0)

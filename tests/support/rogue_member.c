@@ -8,8 +8,9 @@
  * the Unix socket that GOVPN_ROGUE names; each is answered when it is done:
  *
  *   send KIND PEER RATE COUNT SECONDS FILE    COUNT items of FILE, over and over, RATE a second, SECONDS at most and as
- *                                             long as the link lives. The answer is how many were sent. PEER is the address in the tunnel. FILE has items of a
- *                                             32-bit length, a byte of flags and so many bytes. KIND is what they are:
+ *                                             long as the link lives. The answer is how many were sent. PEER is the
+ *                                             address in the tunnel. FILE has items of a 32-bit length, a byte of flags
+ *                                             and so many bytes. KIND is what they are:
  *       inner    IP packets, sent as the product sends them
  *       chunks   SCTP packets without the common header. Flags: 1 puts the next TSN of ours at offset 4; 2 adds the last TSN
  *                of the peer that came to the number at offset 4; 4 adds our last TSN to the number at offset 4

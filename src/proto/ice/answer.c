@@ -177,9 +177,24 @@ static void learn(struct ice_agent *a, const struct netaddr *local, const struct
 	ice_check_trigger(a, p, now_us);
 }
 
+/* An address that the peer named itself, or from which it answered. */
+static bool is_of_peer(struct ice_agent *a, const struct netaddr *remote)
+{
+	const struct ice_slot *s = find_slot(a->remotes, remote);
+
+	if (s != NULL && s->c.type != ICE_CAND_PRFLX)
+		return true;
+	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
+		if (p->state == ICE_PAIR_SUCCEEDED && netaddr_equal(&p->addr, remote))
+			return true;
+	}
+	return false;
+}
+
 /*
  * The same transaction from another address is a replay: a peer sends each from one. Without this a stranger who
- * listens could have our requests sent to a third address.
+ * listens could have our requests sent to a third address. When his copy was faster, the one from the peer's own
+ * address still counts, else he could silence the peer.
  */
 static bool is_replayed(struct ice_agent *a, const struct stun_msg *m, const struct netaddr *remote)
 {
@@ -189,7 +204,7 @@ static bool is_replayed(struct ice_agent *a, const struct stun_msg *m, const str
 		const struct ice_seen *s = &a->seen[i];
 
 		if (s->source != 0 && memcmp(s->id, m->id, STUN_ID_SIZE) == 0)
-			return s->source != source;
+			return s->source != source && !is_of_peer(a, remote);
 	}
 	struct ice_seen *s = &a->seen[a->seen_next];
 	a->seen_next = (a->seen_next + 1) % ICE_MAX_SEEN;

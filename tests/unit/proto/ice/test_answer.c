@@ -434,6 +434,31 @@ static void request_replayed_gets_nothing(void **state)
 	ice_free(l.a);
 }
 
+/* A stranger who repeats each check faster than it comes: the peer is heard as before. */
+static void request_overtaken_by_replay_is_answered(void **state)
+{
+	struct lone l;
+	struct ice_packet p;
+	struct stun_msg m;
+	struct netaddr stranger = addr("203.0.113.66:4000");
+	uint8_t data[256];
+	bool answered = false;
+
+	(void)state;
+	lone_connect(&l, ICE_MODE_GOVPN);
+	size_t n = make_request(&l, FLAW_NONE, true, data, sizeof(data));
+	assert_int_equal(ice_input(l.a, &l.local, &stranger, data, n, l.now_us), ICE_OK);
+	assert_int_equal(ice_input(l.a, &l.local, &l.remote, data, n, l.now_us), ICE_OK);
+	for (unsigned i = 0; i < 50 && next_sent(&l, &p, &m); i++)
+		answered = answered ||
+		           (m.class == STUN_CLASS_SUCCESS && netaddr_equal(&p.remote, &l.remote));
+	assert_true(answered);
+	/* His own address proves nothing by that: from there it is a replay again. */
+	struct netaddr other = addr("203.0.113.67:4000");
+	assert_int_equal(ice_input(l.a, &l.local, &other, data, n, l.now_us), ICE_IGNORED);
+	ice_free(l.a);
+}
+
 /*
  * A check that the real peer never got through, sent on by a stranger from his address: less than three bytes go
  * there for one that came, and the path does not move.
@@ -657,6 +682,7 @@ int main(void)
 		cmocka_unit_test(answer_after_consent_ran_out_counts_for_nothing),
 		cmocka_unit_test(answer_from_elsewhere_or_forged_is_ignored),
 		cmocka_unit_test(request_replayed_gets_nothing),
+		cmocka_unit_test(request_overtaken_by_replay_is_answered),
 		cmocka_unit_test(request_redirected_is_not_amplified_and_moves_nothing),
 		cmocka_unit_test(requests_from_many_addresses_stay_bounded),
 		cmocka_unit_test(answers_not_fetched_are_bounded),
