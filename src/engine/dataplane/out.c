@@ -18,9 +18,6 @@
 
 LOG_MODULE("dataplane");
 
-/* Super-packets read before the sockets get their turn. */
-#define TUN_READS 32
-
 #define IP4_LIMITED_BROADCAST 0xffffffffu
 
 /* One packet as read from the TUN. */
@@ -83,6 +80,25 @@ static void append(struct shard *s, struct link *l, const struct pkt *pkts, size
 		}
 		flush(s);
 	}
+}
+
+static void flush_bunch(struct shard *s)
+{
+	struct bunch *b = &s->bunch;
+
+	if (b->count > 0)
+		append(s, b->link, b->pkts, b->count);
+	b->count = 0;
+}
+
+static void add_to_bunch(struct shard *s, struct link *l, uint8_t *data, size_t len)
+{
+	struct bunch *b = &s->bunch;
+
+	if (b->link != l || b->count == TUN_READS)
+		flush_bunch(s);
+	b->link = l;
+	b->pkts[b->count++] = (struct pkt){.data = data, .len = len};
 }
 
 /* Writes ICMP "too big" to the TUN. False: none may be given, the packet has to be cut by the association. */
@@ -159,7 +175,6 @@ static void emit_cut(struct shard *s, struct link *l, struct segment *cut)
 /* One packet or super-packet to one link. */
 static void emit(struct shard *s, struct link *l, const struct out_packet *p)
 {
-	struct pkt whole = {.data = p->data, .len = p->len};
 	struct segment cut;
 	bool is_super = p->vnet.gso_type != VNET_GSO_NONE;
 	size_t largest = p->len, count = 1;
@@ -177,12 +192,13 @@ static void emit(struct shard *s, struct link *l, const struct out_packet *p)
 		return;
 	}
 	if (is_super) {
+		flush_bunch(s); /* what was read first goes first */
 		emit_cut(s, l, &cut);
 		return;
 	}
 	if (mss_applies(p->data, p->len, &p->inner))
 		(void)mss_clamp(p->data, p->len, &p->inner, l->payload_bytes);
-	append(s, l, &whole, 1);
+	add_to_bunch(s, l, p->data, p->len);
 }
 
 static void emit_to_all(struct shard *s, const struct out_packet *p)
@@ -241,11 +257,16 @@ static void handle(struct shard *s, struct out_packet *p)
 
 void out_tun(struct shard *s, struct net *n)
 {
-	size_t head = n->c.tun_vnet_hdr ? VNET_BYTES : 0;
+	size_t head = n->c.tun_vnet_hdr ? VNET_BYTES : 0, used = 0;
 
 	for (unsigned i = 0; i < TUN_READS && !n->tun_lost; i++) {
-		ssize_t len = read(n->tun_fd, s->tun_bytes, sizeof(s->tun_bytes));
-		struct out_packet p = {.net = n, .data = s->tun_bytes + head};
+		if (sizeof(s->tun_bytes) - used < SHARD_READ_BYTES) {
+			flush_bunch(s);
+			used = 0;
+		}
+		uint8_t *at = s->tun_bytes + used;
+		ssize_t len = read(n->tun_fd, at, SHARD_READ_BYTES);
+		struct out_packet p = {.net = n, .data = at + head};
 
 		if (len < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
@@ -256,9 +277,12 @@ void out_tun(struct shard *s, struct net *n)
 			break;
 		}
 		if (head > 0)
-			p.vnet = vnet_load(s->tun_bytes);
+			p.vnet = vnet_load(at);
 		p.len = (size_t)len - head;
 		handle(s, &p);
+		/* The bunch may point to what was just read. */
+		used = s->bunch.count > 0 ? used + (((size_t)len + 63) & ~(size_t)63) : 0;
 	}
+	flush_bunch(s);
 	flush(s);
 }

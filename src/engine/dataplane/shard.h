@@ -291,15 +291,26 @@ struct train {
 	uint64_t bytes;
 };
 
+/* Packets read from the TUN before the sockets get their turn; super-packets count once. */
+#define TUN_READS 64
+
+/* Packets of one link as they were read, so that small ones share datagrams. */
+struct bunch {
+	struct link *link;
+	size_t count;
+	struct pkt pkts[TUN_READS];
+};
+
 #define SHARD_LINKS   (2 * DATAPLANE_MAX_PEERS)
 #define SHARD_PACKETS 256 /* datagrams or messages handled together */
 #define SHARD_TRAINS  256 /* receives handled together */
 #define SHARD_RECV_BYTES \
 	(2 * UDP_RECV_BYTES) /* one receive after another, while a whole one fits */
-#define SHARD_TUN_BYTES (VNET_BYTES + 65536 + 64) /* an IPv6 packet may be 65,575 bytes long */
-#define SHARD_CUT_BYTES (96 * 1024)
-#define SHARD_SYN_BYTES 2048 /* of packets that must be changed before they go to the TUN */
-#define SHARD_SYNS      8
+#define SHARD_READ_BYTES (VNET_BYTES + 65536 + 64) /* an IPv6 packet may be 65,575 bytes long */
+#define SHARD_TUN_BYTES  (SHARD_READ_BYTES + 96 * 1024) /* of a bunch, and one read more */
+#define SHARD_CUT_BYTES  (96 * 1024)
+#define SHARD_SYN_BYTES  2048 /* of packets that must be changed before they go to the TUN */
+#define SHARD_SYNS       8
 
 struct shard {
 	struct mq *commands, *events; /* borrowed */
@@ -315,6 +326,7 @@ struct shard {
 	struct link **timers; /* heap by timer_us; owned, SHARD_LINKS entries */
 	unsigned timer_count;
 
+	struct bunch bunch;   /* of the TUN packets being read */
 	struct train train;   /* of the TUN packets being read */
 	struct coalesce join; /* of the packets being delivered */
 	unsigned syns;        /* used of syn */
