@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Those who have no key: somebody on the path (tests/support/outsider.c), and floods (tests/support/flood.c)."""
 
+import json
 import os
 import socket
 import struct
 
-from lab import RUN, check
+from lab import RUN, check, command
 
 
 def support(name):
@@ -78,3 +79,13 @@ class Outsider(Asker):
 def udp_payload(packet):
     """Of an IPv4 packet."""
     return packet[(packet[0] & 15) * 4 + 8:]
+
+
+def flood_command(target, items_path, rate, count, sources=("198.51.100.1", 250), port=0):
+    """The flood program, to be run in `inet`, against the UDP port 7000 of a computer with a public address."""
+    node = target.node
+    dev = node.uplink()
+    _, end = node.far[dev]
+    mac = json.loads(command("ip", "-n", node.name, "-j", "link", "show", dev))[0]["address"]
+    address = node.addresses()[dev][0].split("/")[0]
+    return [support("flood"), end, items_path, *sources, port, address, 7000, mac, rate, count]

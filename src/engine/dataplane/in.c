@@ -257,12 +257,12 @@ void in_held(struct shard *s, struct link *l, struct held *h)
 
 /* --- runs ---------------------------------------------------------------------------------------- */
 
-/* Keeps the newest ClientHello of strangers; the answer to ICE's check may be just behind it. */
+/* Keeps the newest ClientHello of an address whose check was answered; ours to it may be just behind. */
 static void hold_early(struct net *n, const struct run *run, const struct pkt *p)
 {
-	struct early *e = &n->early;
+	struct early *e = net_early_find(n, &run->remote);
 
-	if (p->len <= HANDSHAKE_OFFSET + 3 || p->len > HELD_BYTES ||
+	if (e == NULL || p->len <= HANDSHAKE_OFFSET + 3 || p->len > HELD_BYTES ||
 	    p->data[0] != RECORD_TYPE_HANDSHAKE || be16_load(p->data + RECORD_EPOCH) != 0 ||
 	    p->data[HANDSHAKE_TYPE] != HANDSHAKE_CLIENT_HELLO) {
 		drop(n->stats, DATAPLANE_DROP_RX_UNKNOWN, 1);
@@ -270,9 +270,9 @@ static void hold_early(struct net *n, const struct run *run, const struct pkt *p
 	}
 	const uint8_t *offset = p->data + HANDSHAKE_OFFSET;
 	bool begins = offset[0] == 0 && offset[1] == 0 && offset[2] == 0;
-	if (begins || !netaddr_equal(&e->remote, &run->remote) || e->count == EARLY_DATAGRAMS) {
+	if (e->count > 0 && (begins || e->count == EARLY_DATAGRAMS)) {
+		drop(n->stats, DATAPLANE_DROP_RX_UNKNOWN, e->count);
 		e->count = 0;
-		e->remote = run->remote;
 	}
 	e->local = run->local;
 	memcpy(e->data[e->count], p->data, p->len);

@@ -237,11 +237,32 @@ static struct link_addr *pick_place(struct link *l)
 	return oldest;
 }
 
+struct early *net_early_find(struct net *n, const struct netaddr *remote)
+{
+	for (unsigned i = 0; i < NET_EARLY; i++) {
+		if (netaddr_equal(&n->early[i].remote, remote))
+			return &n->early[i];
+	}
+	return NULL;
+}
+
+void net_early_expect(struct net *n, const struct netaddr *remote)
+{
+	if (net_addr_find(n, remote) != NULL || net_early_find(n, remote) != NULL)
+		return;
+	struct early *e = &n->early[n->early_next];
+	n->early_next = (n->early_next + 1) % NET_EARLY;
+	if (e->count > 0)
+		drop(n->stats, DATAPLANE_DROP_RX_UNKNOWN, e->count);
+	e->remote = *remote;
+	e->count = 0;
+}
+
 static void replay_early(struct shard *s, struct link *l, const struct netaddr *remote)
 {
-	struct early *e = &l->peer->net->early;
+	struct early *e = net_early_find(l->peer->net, remote);
 
-	if (e->count == 0 || !netaddr_equal(&e->remote, remote))
+	if (e == NULL)
 		return;
 	for (unsigned i = 0; i < e->count; i++) {
 		struct dataplane_event ev = {
@@ -258,6 +279,7 @@ static void replay_early(struct shard *s, struct link *l, const struct netaddr *
 		if (shard_event(s, EVENT_LANE_HANDSHAKE, &ev, NULL) < 0)
 			drop(l->peer->stats, DATAPLANE_DROP_RX_LANE, 1);
 	}
+	e->remote = (struct netaddr){0};
 	e->count = 0;
 }
 

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "proto/stun/msg.h"
 
 #include <errno.h>
 #include <string.h>
@@ -228,6 +229,8 @@ static void send_raw(struct shard *s, const struct command *c)
 
 	if (n == NULL)
 		return;
+	if (stun_is_message(c->data, c->len) && stun_peek_class(c->data) == STUN_CLASS_SUCCESS)
+		net_early_expect(n, &c->remote);
 	struct udp *u = is_ip6 ? &n->udp6 : &n->udp4;
 	/* STUN and handshakes repeat by themselves: a datagram that the network does not take is a lost one. */
 	if (u->fd >= 0 && udp_send(u, &c->local, &c->remote, c->data, c->len) != UDP_OK)

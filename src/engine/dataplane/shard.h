@@ -179,11 +179,16 @@ struct held {
 	uint8_t data[HELD_RECORDS][HELD_BYTES];
 };
 
-/* The newest ClientHello of an address that no link has yet; browsers need two datagrams for it. */
+/*
+ * The newest ClientHello of an address that no link has yet; browsers need two datagrams for it. A peer begins its
+ * handshake when its check was answered, so only an address that got an answer may be early, and no stranger can
+ * push its hello out.
+ */
 #define EARLY_DATAGRAMS 3
+#define NET_EARLY       16
 
 struct early {
-	struct netaddr local, remote;
+	struct netaddr local, remote; /* family none: free */
 	unsigned count;
 	uint16_t len[EARLY_DATAGRAMS];
 	uint8_t data[EARLY_DATAGRAMS][HELD_BYTES];
@@ -223,7 +228,8 @@ struct net {
 	struct stun_gather gather[NET_GATHER_PREFIXES];
 	unsigned gather_next;
 	struct bucket broadcasts, toobigs;
-	struct early early;
+	struct early early[NET_EARLY];
+	unsigned early_next; /* the place that is taken next */
 };
 
 struct peer {
@@ -391,6 +397,10 @@ void net_tun_lost(struct shard *s, struct net *n);
 void net_transactions(struct net *n, uint32_t prefix);
 /* The first of the links bound to `remote`, or NULL. */
 struct link_addr *net_addr_find(const struct net *n, const struct netaddr *remote);
+/* A check from `remote` is being answered: its ClientHello may come before ICE here is done with it. */
+void net_early_expect(struct net *n, const struct netaddr *remote);
+/* What is kept for an address, or NULL when no hello is expected from there. */
+struct early *net_early_find(struct net *n, const struct netaddr *remote);
 /* STUN that belongs to one of us. */
 bool net_stun_known(const struct net *n, const uint8_t *data, size_t len);
 

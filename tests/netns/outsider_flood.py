@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""Floods of datagrams from strangers, random and well formed, into the port of a live tunnel.
+
+    flood (in inet) -> h1 (public);  h2 (public) -- inet
+
+A TCP stream goes from h2 to h1 all the while. Its goodput is compared between times with and without flood, in turns. The
+flood is made on the same two cores, so the stream is held to a rate that leaves room for it; what an unbounded one
+gets is told too, but the flooder's own work is in that figure.
+"""
+
+import os
+import socket
+import struct
+import threading
+import time
+
+from attacker import flood_command, write_items
+from govpn import Computer, Server, wait_mesh
+from lab import RUN, check
+from rogue import rss_kib
+
+TIME_LIMIT_S = 90
+LONG_TIME_LIMIT_S = 300
+ALONE = True
+
+RATE = 50000
+PACED_BYTES = 100_000_000 // 8
+COUNTER = """table ip strangers { chain o { type filter hook output priority 0;
+ip daddr 198.51.100.0/24 counter
+}
+}
+"""
+
+
+def record(kind, epoch, body):
+    return struct.pack("!BHHHIH", kind, 0xFEFD, epoch, 0, 1, len(body)) + body
+
+
+def client_hello():
+    """A ClientHello as a WebRTC client sends it, extensions apart."""
+    body = b"\xfe\xfd" + os.urandom(32) + b"\0\0" + struct.pack("!HHH", 4, 0xC02B, 0xC02F) + b"\1\0" + struct.pack("!H", 0)
+    head = bytes([1]) + struct.pack("!I", len(body))[1:] + b"\0\0" + b"\0\0\0" + struct.pack("!I", len(body))[1:]
+    return record(22, 0, head + body)
+
+
+def stun(kind, *attributes):
+    body = b"".join(struct.pack("!HH", t, len(v)) + v + b"\0" * (-len(v) % 4) for t, v in attributes)
+    return struct.pack("!HHI", kind, len(body), 0x2112A442) + bytes(12) + body
+
+
+RANDOM = [(bytes(n), 1) for n in (1, 4, 20, 60, 100, 200, 500, 1200)]
+WELL_FORMED = [
+    (stun(1), 2), (stun(1, (6, b"abcd:efgh")), 2), (stun(1, (6, b"a" * 500)), 2),
+    (stun(1, (6, b"abcd:efgh"), (0x24, bytes(4)), (0x8029, bytes(8)), (0x25, b""), (8, bytes(20)), (0x8028, bytes(4))), 2),
+    (stun(0x0101, (0x20, bytes(8))), 2), (stun(0x0111, (9, b"\0\0\4\0no")), 2), (stun(0x0011), 2), (stun(3, (0xD, bytes(4))), 2),
+    client_hello(), record(22, 0, bytes(200)), record(21, 0, b"\2\50"), record(23, 1, bytes(100)), record(20, 0, b"\1"),
+    b"\x40\0\0\4abcd", b"\x80\x60" + bytes(160), b"",
+]
+
+
+class Stream:
+    """A TCP stream that never ends; received counts its bytes."""
+
+    def __init__(self, source, target, address, pace=None):
+        self.received, self.going = 0, True
+        with target.node:
+            listener = socket.create_server((address, 0))
+        with source.node:
+            self.sender = socket.socket()
+        if pace:
+            self.sender.setsockopt(socket.SOL_SOCKET, 47, pace)  # SO_MAX_PACING_RATE
+        self.sender.connect(listener.getsockname())
+        self.receiver, _ = listener.accept()
+        listener.close()
+        for work in (self._send, self._receive):
+            threading.Thread(target=work, daemon=True).start()
+
+    def _send(self):
+        data = bytes(1 << 18)
+        try:
+            while self.going:
+                self.sender.sendall(data)
+        except OSError:
+            pass
+
+    def _receive(self):
+        memory = bytearray(1 << 20)
+        try:
+            while n := self.receiver.recv_into(memory):
+                self.received += n
+        except OSError:
+            pass
+
+    def stop(self):
+        self.going = False
+        self.receiver.shutdown(socket.SHUT_RDWR)
+        self.sender.close()
+
+
+class Flood:
+    def __init__(self, lab, me, items):
+        self.lab, self.me, self.path = lab, me, f"{RUN}/flood-items"
+        write_items(self.path, items)
+
+    def run(self, count):
+        """Sends so many packets and waits; (seconds, CPU seconds of the flooder)."""
+        done = self.lab.inet.run(*flood_command(self.me, self.path, RATE, count), timeout_s=120)
+        sent, seconds, cpu = done.stdout.split()
+        check(int(sent) == count, f"{sent} sent")
+        return float(seconds), float(cpu)
+
+
+def dropped(me):
+    return {k: n for k, n in me.network()["dropped"].items() if k.startswith("rx_")}
+
+
+def in_turns(stream, flood, rounds, count):
+    """Goodput in Mbit/s without and with the flood, and the flooder's CPU in cores."""
+    quiet, loud, cpu = [], [], 0
+    seconds = count / RATE
+    for _ in range(rounds):
+        time.sleep(0.2)
+        before, start = stream.received, time.monotonic()
+        time.sleep(seconds)
+        quiet.append((stream.received - before) * 8e-6 / (time.monotonic() - start))
+        before, start = stream.received, time.monotonic()
+        took, used = flood.run(count)
+        loud.append((stream.received - before) * 8e-6 / (time.monotonic() - start))
+        cpu += used / took / rounds
+    return sum(quiet) / rounds, sum(loud) / rounds, cpu
+
+
+def answered(node):
+    return node.run("nft", "list", "table", "ip", "strangers").stdout.split("bytes ")[1].split()[0]
+
+
+def scenario(lab):
+    server = Server(lab).start()
+    me = Computer(lab, lab.public("h1", 101, ipv6=False), options=("--udp-port", "7000")).start()
+    other = Computer(lab, lab.public("h2", 102, ipv6=False)).start()
+    me.node.nft(COUNTER)
+    other.join(me.create("party", server)["invite"])
+    address = wait_mesh(lab, [me, other])[me]
+    rounds, count = (5, 200000) if lab.long else (2, 25000)
+    notes = []
+    for name, items in (("random", RANDOM), ("well formed", WELL_FORMED)):
+        flood, stream = Flood(lab, me, items), Stream(other, me, address, PACED_BYTES)
+        time.sleep(0.5)
+        flood.run(1000)
+        before, kib = dropped(me), rss_kib(me.process)
+        quiet, loud, cpu = in_turns(stream, flood, rounds, count)
+        stream.stop()
+        grown = rss_kib(me.process) - kib
+        rises = {k: n - before[k] for k, n in dropped(me).items() if n != before[k]}
+        total = sum(rises.values())
+        notes.append(f"{rounds * count} {name}: {quiet:.1f} -> {loud:.1f} Mbit/s, flooder {cpu:.2f} cores, memory +{grown} KiB, {rises}")
+        print(notes[-1])
+        check(answered(me.node) == "0", f"{name}: {answered(me.node)} bytes were answered")
+        check(loud >= 0.8 * quiet, f"{name}: goodput fell from {quiet} to {loud} Mbit/s")
+        check(grown <= 256, f"{name}: memory grew by {grown} KiB")
+        check(total >= rounds * count, f"{name}: {total} of {rounds * count} counted: {rises}")
+    if lab.long:
+        stream = Stream(other, me, address)
+        time.sleep(1)
+        quiet, loud, cpu = in_turns(stream, flood, rounds, count)
+        notes.append(f"unbounded stream: {quiet:.0f} -> {loud:.0f} Mbit/s with the flooder on {cpu:.2f} of the cores")
+    check(me.reaches(other.ipv4()), "the tunnel did not survive")
+    return "; ".join(notes)

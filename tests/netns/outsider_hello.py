@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Spoofed ClientHellos, one each millisecond from 50 addresses, while a member connects: it always does, and soon.
+
+    flood (in inet) -> h2 (public, the DTLS server);  h1 (public, comes and goes) -- inet
+
+One of the 50 is the address and port of h1 itself.
+"""
+
+import re
+import time
+
+from attacker import flood_command, write_items
+from govpn import Computer, Server, percentile, wait_mesh
+from lab import RUN, check
+from outsider_flood import client_hello
+
+TIME_LIMIT_S = 90
+LONG_TIME_LIMIT_S = 600
+
+ADDED_MS = 100
+
+
+class Connects:
+    """How long links of h1 took to come up, by its log."""
+
+    def __init__(self, lab, me, address):
+        self.lab, self.me, self.address, self.log = lab, me, address, open(f"{RUN}/{me.name}-govpnd.log", encoding="utf-8")
+        self.log.read()
+
+    def one(self):
+        """h1 goes and comes back; milliseconds from the description to the first packet."""
+        self.me.ok("down")
+        self.me.ok("up")
+        text = [""]
+
+        def up():
+            text[0] += self.log.read()
+            return re.search(r"peer\.up .*after_ms=(\d+)", text[0])
+
+        found = self.lab.wait(up, 20, "a connection", pause_s=0.01)
+        check(text[0].count("peer.up") == 1, "more than one attempt")
+        check(self.me.reaches(self.address, 1), "no ping over the new connection")
+        return int(found[1])
+
+
+def scenario(lab):
+    server = Server(lab).start()
+    me, other = (Computer(lab, lab.public(f"h{n}", 100 + n, ipv6=False), options=("--udp-port", "7000")).start()
+                 for n in (1, 2))
+    other_net = other.create("party", server)
+    me.join(other_net["invite"])
+    address = wait_mesh(lab, [me, other])[other]
+    connects, number = Connects(lab, me, address), 200 if lab.long else 10
+    path = f"{RUN}/hello-items"
+    write_items(path, [client_hello() for _ in range(200)])
+    quiet, loud = [], []
+    for _ in range(number // 10):
+        quiet += [connects.one() for _ in range(10)]
+        command = flood_command(other, path, 1000, 10**6, sources=("203.0.113.101", 50), port=7000)
+        flood = lab.inet.start(*command, log="flood")
+        time.sleep(0.2)
+        loud += [connects.one() for _ in range(10)]
+        check(flood.poll() is None, "the flood ended too soon")
+        flood.kill()
+        flood.wait()
+    added = percentile(loud, 95) - percentile(quiet, 95)
+    figures = (f"{number} of {number} connected under the flood: median {percentile(loud, 50)} ms, p95 {percentile(loud, 95)}; "
+               f"without {percentile(quiet, 50)}, p95 {percentile(quiet, 95)}")
+    print(figures, sorted(loud), sorted(quiet))
+    check(added <= ADDED_MS, figures)
+    return figures
