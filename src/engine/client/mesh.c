@@ -314,10 +314,24 @@ static int verify_member(struct mesh *m, const struct admission *a)
 	return MESH_OK;
 }
 
+/* The session that the peer proved for the link in use; 0: there is none. */
+static uint64_t live_session(const struct peer *p)
+{
+	if (p->use == NULL || p->use->state != LINK_UP)
+		return 0;
+	return p->use->offerer ? p->use->answer.session : p->use->offer.session;
+}
+
 void mesh_set_document(struct mesh *m, const struct document *doc, uint64_t now_us)
 {
 	struct peer *p, *tmp;
 
+	/* Who is connected proved its address, and nobody else may have it by a newer document. */
+	HASH_ITER(hh, m->peers, p, tmp)
+	{
+		if (live_session(p) != 0)
+			p->proven_epoch = doc->epoch;
+	}
 	m->c.doc = doc;
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
@@ -359,20 +373,15 @@ static bool address_taken(struct mesh *m, const uint8_t *key, const struct netad
 	return netaddr_ip_equal(&m->c.ip4, ip4);
 }
 
-/* A proven address changes only with a newer document, or when the member joined anew. */
+/* A proven address changes only without a live path, with a newer document or when the member joined anew. */
 static bool address_may_change(const struct mesh *m, const struct peer *p,
                                const struct mesh_member *member)
 {
-	return netaddr_ip_equal(&p->ip4, &member->ip4) || p->proven_epoch != m->c.doc->epoch ||
-	       member->admission.joined_unix_s > p->admission.joined_unix_s;
-}
-
-/* The session that the peer proved for the link in use; 0: there is none. */
-static uint64_t live_session(const struct peer *p)
-{
-	if (p->use == NULL || p->use->state != LINK_UP)
-		return 0;
-	return p->use->offerer ? p->use->answer.session : p->use->offer.session;
+	if (netaddr_ip_equal(&p->ip4, &member->ip4))
+		return true;
+	return live_session(p) == 0 &&
+	       (p->proven_epoch != m->c.doc->epoch ||
+	        member->admission.joined_unix_s > p->admission.joined_unix_s);
 }
 
 /* It is connected at the server: offers, unless a live path to this very session is there. */

@@ -490,7 +490,8 @@ int document_parse(struct document **out, const void *bytes, size_t n,
 bool document_follows(const struct document *older, const struct document *newer)
 {
 	return memcmp(older->network_id, newer->network_id, NETID_SIZE) == 0 &&
-	       newer->epoch > older->epoch;
+	       newer->epoch > older->epoch && newer->subnet.bits == older->subnet.bits &&
+	       netaddr_ip_equal(&newer->subnet.addr, &older->subnet.addr);
 }
 
 /* --- looking up and changing --- */

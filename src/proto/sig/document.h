@@ -123,7 +123,7 @@ int document_parse(struct document **out, const void *bytes, size_t n,
                    const uint8_t expected[NETID_SIZE], struct diag *diag)
 	gv_must_check gv_nonnull(1, 2);
 
-/* newer is of the same network and has a higher epoch: it replaces older. */
+/* newer is of the same network and subnet and has a higher epoch: it replaces older. */
 bool document_follows(const struct document *older, const struct document *newer) gv_nonnull(1, 2);
 
 /* Finding: NULL or false when not there. The invite is borrowed until the next change. */

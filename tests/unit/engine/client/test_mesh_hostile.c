@@ -230,6 +230,32 @@ static void mesh_live_peer_cannot_be_moved_to_another_address(void **state)
 	assert_int_equal(mesh_peer_count(lab.nodes[0].mesh), 1);
 }
 
+static void mesh_live_peer_keeps_its_address_over_a_newer_document(void **state)
+{
+	uint64_t session = lab.nodes[1].session;
+
+	(void)state;
+	lab_connect(0, 1);
+	lab_sign(lab.nodes[0].doc);
+	mesh_set_document(lab.nodes[0].mesh, lab.nodes[0].doc, lab.now);
+	lab_run(1000000);
+	/* Neither it nor a newcomer gets another address by the word of the server. */
+	assert_int_equal(lab_claim(0, 1, lab_tunnel_ip(7), session, MESH_NEWS_NOTICE),
+	                 MESH_REFUSED);
+	assert_int_equal(lab_claim(0, 1, lab_tunnel_ip(7), 4242, MESH_NEWS_NOTICE), MESH_REFUSED);
+	assert_int_equal(lab_claim(0, 2, lab_tunnel_ip(1), 5, MESH_NEWS_NOTICE), MESH_REFUSED);
+	/* An admission that says that it joined anew does not either, while its path lives. */
+	struct mesh_member m = {.admission = lab.nodes[1].admission, .ip4 = lab_tunnel_ip(7)};
+	m.admission.joined_unix_s++;
+	m.admission.unix_s++;
+	assert_int_equal(admission_sign(&m.admission, lab.nodes[1].id), 0);
+	assert_int_equal(mesh_member(lab.nodes[0].mesh, &m, MESH_NEWS_NOTICE, lab.now),
+	                 MESH_REFUSED);
+	lab_run(5000000);
+	assert_int_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
+	assert_true(pair_passes());
+}
+
 static void mesh_address_claimed_twice_passes_for_one(void **state)
 {
 	(void)state;
@@ -575,6 +601,7 @@ int main(void)
 		TEST(mesh_held_address_is_not_given_away),
 		TEST(mesh_offer_to_a_dead_session_does_not_delay_the_next),
 		TEST(mesh_live_peer_cannot_be_moved_to_another_address),
+		TEST(mesh_live_peer_keeps_its_address_over_a_newer_document),
 		TEST(mesh_address_claimed_twice_passes_for_one),
 		TEST(mesh_peer_that_lost_the_server_is_offered_to_in_band),
 		TEST(mesh_leave_of_another_session_ends_no_live_path),

@@ -277,6 +277,10 @@ static void document_sign_again_follows_and_names_previous(void **state)
 	                 0);
 	assert_string_equal(parsed->name, "office");
 	assert_int_equal(parsed->n_invites, 0);
+	parsed->subnet.bits++;
+	assert_false(document_follows(f.doc, parsed));
+	parsed->subnet.bits--;
+	assert_true(document_follows(f.doc, parsed));
 	parsed->network_id[0] ^= 1;
 	assert_false(document_follows(f.doc, parsed));
 	document_free(parsed);
