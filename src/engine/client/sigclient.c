@@ -23,6 +23,8 @@ LOG_MODULE("sigclient");
 #define LOGIN_TIMEOUT_US (15u * 1000000u)
 /* Another computer with our key logged in; do not fight over it. */
 #define SUPERSEDED_WAIT_US (30u * 1000000u)
+/* A connection that lived this long was a good one: the next failure begins with short waits again. */
+#define LINE_GOOD_US (10u * 1000000u)
 /* Our own ping finds a line that is open but carries nothing. */
 #define PING_PERIOD_US (20u * 1000000u)
 
@@ -58,6 +60,8 @@ struct sigclient {
 	enum client_state state;
 	uint64_t next_us;    /* of the state: connect, give up the login, or ping */
 	uint64_t backoff_us; /* of the next failure */
+	uint64_t good_us;    /* since when the connection counts as a good one */
+	bool superseded;     /* waits out its time, whatever happens */
 	uint64_t login_id, next_id;
 	struct pending *pending; /* oldest first */
 	size_t n_pending;
@@ -177,6 +181,9 @@ static void fall(struct sigclient *c, uint64_t wait_us, uint64_t now_us)
 
 static void fail(struct sigclient *c, const char *why, uint64_t now_us)
 {
+	/* A server that takes every login and breaks off at once is no better than one that is not there. */
+	if (c->state == CLIENT_UP && now_us >= c->good_us)
+		c->backoff_us = BACKOFF_MIN_US;
 	uint64_t wait_us = c->backoff_us;
 
 	c->problem = (struct diag){0};
@@ -195,6 +202,7 @@ static void hang_up(struct sigclient *c, const char *why, uint64_t now_us)
 static void connect_line(struct sigclient *c, uint64_t now_us)
 {
 	c->state = CLIENT_OPENING;
+	c->superseded = false;
 	c->next_us = now_us + LOGIN_TIMEOUT_US;
 	int r = c->line.open(c->line_user);
 	if (r < 0)
@@ -203,7 +211,7 @@ static void connect_line(struct sigclient *c, uint64_t now_us)
 
 void sigclient_kick(struct sigclient *c, uint64_t now_us)
 {
-	if (c->state == CLIENT_WAITING && c->next_us > now_us)
+	if (c->state == CLIENT_WAITING && !c->superseded && c->next_us > now_us)
 		c->next_us = now_us;
 }
 
@@ -326,13 +334,15 @@ static int authenticate(struct sigclient *c, const struct msg_challenge *challen
 	return 0;
 }
 
+static const char other_version[] = "the server speaks another version of the protocol";
+
 static void on_challenge(struct sigclient *c, const struct msg_challenge *challenge,
                          uint64_t now_us)
 {
 	if (c->state != CLIENT_OPENING)
 		return;
 	if (challenge->version_lo > MSG_VERSION_HI || challenge->version_hi < MSG_VERSION_LO) {
-		hang_up(c, "the server speaks another version of the protocol", now_us);
+		hang_up(c, other_version, now_us);
 		return;
 	}
 	int r = authenticate(c, challenge);
@@ -345,9 +355,13 @@ static void on_welcome(struct sigclient *c, const struct msg_authenticated *welc
 {
 	if (c->state != CLIENT_LOGIN)
 		return;
+	if (welcome->version < MSG_VERSION_LO || welcome->version > MSG_VERSION_HI) {
+		hang_up(c, other_version, now_us);
+		return;
+	}
 	c->state = CLIENT_UP;
 	c->next_us = now_us + PING_PERIOD_US;
-	c->backoff_us = BACKOFF_MIN_US;
+	c->good_us = now_us + LINE_GOOD_US;
 	c->problem = (struct diag){0};
 	/* What waited goes first: the user's own requests follow in up(). */
 	for (struct pending *p = c->pending; p != NULL; p = p->next) {
@@ -369,7 +383,9 @@ static bool on_line_error(struct sigclient *c, const struct msg_error *e, uint64
 	if (e->code == MSG_ERROR_SUPERSEDED) {
 		c->line.close(c->line_user);
 		c->problem = (struct diag){0};
-		diag_set(&c->problem, "another computer uses the same identity");
+		c->superseded = true;
+		diag_set(&c->problem, "another computer logged in with the same identity.key; "
+		                      "each computer needs its own");
 		fall(c, SUPERSEDED_WAIT_US * 2, now_us); /* of which at least half is waited */
 		return true;
 	}

@@ -363,10 +363,38 @@ static void sigclient_backoff_grows_to_30_s_with_jitter(void **state)
 		most_us = GV_MIN(most_us * 2, 30 * S);
 	}
 	assert_true(most_us == 30 * S);
-	/* A login begins it anew. */
+	/* A connection that lived begins it anew. */
 	log_in();
+	fix.now_us += 11 * S;
 	sigclient_line_down(fix.client, "no", fix.now_us);
 	assert_in_range(sigclient_deadline_us(fix.client) - fix.now_us, S / 2, S);
+}
+
+static void sigclient_server_that_breaks_off_after_login_is_asked_ever_more_slowly(void **state)
+{
+	uint64_t begin_us = fix.now_us;
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		log_in();
+		sigclient_line_down(fix.client, "no", fix.now_us);
+		fix.now_us = sigclient_deadline_us(fix.client);
+	}
+	/* At least half of 1 + 2 + 4 + 8 + 16 + 3 * 30 seconds. */
+	assert_true(fix.now_us - begin_us >= 60 * S);
+}
+
+static void sigclient_version_nobody_asked_for_is_refused(void **state)
+{
+	(void)state;
+	sigclient_timeout(fix.client, fix.now_us);
+	sigclient_line_up(fix.client, fix.now_us);
+	challenge(1, 1);
+	struct msg m = {.type = MSG_AUTHENTICATED, .authenticated = {.version = 2}};
+	memcpy(m.id, last_sent()->id, sizeof(m.id));
+	say(&m);
+	assert_int_equal(fix.ups, 0);
+	assert_int_equal(fix.closed, 1);
 }
 
 static void sigclient_kick_does_not_wait(void **state)
@@ -389,6 +417,18 @@ static void sigclient_superseded_waits_30_s(void **state)
 	assert_int_equal(fix.downs, 1);
 	assert_int_equal(fix.closed, 1);
 	assert_true(sigclient_deadline_us(fix.client) >= fix.now_us + 30 * S);
+	/* Neither a change of the network nor a request makes it fight. */
+	sigclient_kick(fix.client, fix.now_us);
+	struct answer a = {0};
+	request(&a);
+	assert_true(fix.opened == 1);
+	sigclient_timeout(fix.client, fix.now_us + SIGCLIENT_TIMEOUT_US);
+	assert_int_equal(a.result, SIGCLIENT_DOWN);
+	assert_int_equal(fix.opened, 1);
+	assert_non_null(strstr(sigclient_problem(fix.client), "same identity.key"));
+	/* After that it is as before. */
+	sigclient_timeout(fix.client, fix.now_us + 60 * S);
+	assert_int_equal(fix.opened, 2);
 }
 
 static void sigclient_silent_server_is_given_up(void **state)
@@ -511,6 +551,8 @@ int main(void)
 		CASE(sigclient_backoff_grows_to_30_s_with_jitter),
 		CASE(sigclient_kick_does_not_wait),
 		CASE(sigclient_superseded_waits_30_s),
+		CASE(sigclient_server_that_breaks_off_after_login_is_asked_ever_more_slowly),
+		CASE(sigclient_version_nobody_asked_for_is_refused),
 		CASE(sigclient_silent_server_is_given_up),
 		CASE(sigclient_line_that_carries_nothing_is_given_up),
 		CASE(sigclient_other_protocol_version_is_refused),
