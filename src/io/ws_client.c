@@ -472,8 +472,10 @@ int ws_client_open(struct ws_client **out, struct ws_clients *all,
 		.host = host_port,
 		.alpn = "http/1.1",
 		.local_protocol_name = "govpn",
+		/* No redirects: a server must not send us elsewhere, and lws looks names up by itself. */
 		.ssl_connection =
-			config->tls ? LCCSCF_USE_SSL | LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK : 0,
+			LCCSCF_HTTP_NO_FOLLOW_REDIRECT |
+			(config->tls ? LCCSCF_USE_SSL | LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK : 0),
 		.opaque_user_data = c,
 		.pwsi = &c->wsi,
 		.retry_and_idle_policy = &idle_policy,

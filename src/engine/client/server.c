@@ -72,8 +72,29 @@ static void tell_stun(struct server *srv)
 	}
 }
 
+/* The server chooses where STUN requests go: not to this computer, to everybody on its LAN, or into a tunnel. */
+static bool may_be_stun(const struct server *srv, const struct netaddr *a)
+{
+	const struct supervisor *s = srv->sup;
+
+	if (a->port == 0 || netaddr_is_any(a) || netaddr_is_loopback(a) ||
+	    netaddr_is_multicast(a) || netaddr_is_link_local(a) ||
+	    (a->family == NETADDR_IP4 && netaddr_u32(a) == UINT32_MAX))
+		return false;
+	for (size_t i = 0; i < s->n_nets; i++) {
+		const struct network *n = s->nets[i];
+		struct netprefix prefix6 = netprefix_of(&n->ip6, 64);
+		if (netprefix_contains(&n->st->doc->subnet, a) ||
+		    (n->ip6.family == NETADDR_IP6 && netprefix_contains(&prefix6, a)))
+			return false;
+	}
+	return true;
+}
+
 static void add_stun(struct server *srv, const struct netaddr *a)
 {
+	if (!may_be_stun(srv, a))
+		return;
 	for (size_t i = 0; i < srv->n_stun; i++) {
 		if (netaddr_equal(&srv->stun[i], a))
 			return;
