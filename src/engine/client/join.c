@@ -202,6 +202,7 @@ static void settle(struct op *op, const struct msg_network *m)
 	if (n != NULL) {
 		/* Joined again: the new admission counts from now on, and the way to the server. */
 		n->st->admission = st->admission;
+		n->st->ip4 = st->ip4;
 		if (!state_server_equal(&n->st->server, &st->server)) {
 			struct state_server old = n->st->server;
 			n->st->server = st->server;
@@ -255,7 +256,7 @@ static void on_created(void *user, enum sigclient_result result, const struct ms
 		return;
 	}
 	if (memcmp(m->network.network_id, j->network_id, NETID_SIZE) != 0 ||
-	    !netprefix_contains(&j->st->doc->subnet, &m->network.computer_ip)) {
+	    !network_address_fits(j->st->doc, &m->network.computer_ip)) {
 		op_fail(op, EXIT_CODE_FAILED, "the server's answer makes no sense");
 		return;
 	}
@@ -414,11 +415,15 @@ static bool check_joined(struct op *op, const struct msg_network *m)
 	struct join *j = op->data;
 	struct subnet_facts facts;
 	struct diag diag = {0};
+	const struct network *known = network_find(op->sup, j->network_id);
 
 	int r = document_parse(&j->st->doc, m->document.p, m->document.n, j->network_id, &diag);
+	/* What is known to be withdrawn does not come back by an older document. */
+	if (r == DOCUMENT_OK && known != NULL && !document_follows(known->st->doc, j->st->doc))
+		r = admission_verify(&j->st->admission, known->st->doc, &diag);
 	if (r == DOCUMENT_OK)
 		r = admission_verify(&j->st->admission, j->st->doc, &diag);
-	if (r == 0 && !netprefix_contains(&j->st->doc->subnet, &m->computer_ip)) {
+	if (r == 0 && !network_address_fits(j->st->doc, &m->computer_ip)) {
 		diag_set(&diag, "the address is outside the subnet");
 		r = 1;
 	}
@@ -427,7 +432,6 @@ static bool check_joined(struct op *op, const struct msg_network *m)
 		        r < 0 ? strerror(-r) : diag.text);
 		return false;
 	}
-	const struct network *known = network_find(op->sup, j->network_id);
 	if (known != NULL && known->phase == NETWORK_UP)
 		return true; /* its own interface would be found in the way */
 	if (supervisor_facts(op->sup, known, &facts) < 0)

@@ -213,7 +213,41 @@ void network_send_admission(struct network *n)
  * ----------------------------------------------------------------------------
  */
 
-int network_take_answer(struct network *n, const struct msg_network *m, struct diag *diag)
+bool network_address_fits(const struct document *doc, const struct netaddr *a)
+{
+	const struct netaddr last = netprefix_broadcast(&doc->subnet);
+
+	return a->family == NETADDR_IP4 && netprefix_contains(&doc->subnet, a) &&
+	       !netaddr_ip_equal(a, &doc->subnet.addr) && !netaddr_ip_equal(a, &last);
+}
+
+/*
+ * Our address came with joining and stands in our proofs: later the server may repeat it, not change it. Nor has it a second
+ * code to give.
+ */
+static bool own_facts_fit(struct network *n, const struct msg_network *m, struct diag *diag)
+{
+	struct state_network *st = n->st;
+	char have[NETADDR_TEXT_SIZE], told[NETADDR_TEXT_SIZE];
+
+	if (!network_address_fits(st->doc, &m->computer_ip)) {
+		diag_set(diag, "the server gave an address outside the network's subnet");
+		return false;
+	}
+	if (st->ip4.family != NETADDR_NONE && !netaddr_ip_equal(&st->ip4, &m->computer_ip)) {
+		diag_set(diag,
+		         "the server says that this computer has the address %s, not %s: "
+		         "to take that one, join the network again",
+		         netaddr_ip_text(&m->computer_ip, told), netaddr_ip_text(&st->ip4, have));
+		return false;
+	}
+	st->ip4 = m->computer_ip;
+	if (st->code[0] == '\0' && m->code != NULL && !netid_parse_code(m->code, st->code))
+		st->code[0] = '\0';
+	return true;
+}
+
+static int take_answer(struct network *n, const struct msg_network *m, struct diag *diag)
 {
 	struct document *doc = NULL;
 	struct state_network *st = n->st;
@@ -236,18 +270,7 @@ int network_take_answer(struct network *n, const struct msg_network *m, struct d
 	}
 	if (older && network_is_owner(n) && n->server != NULL)
 		send_document(n);
-	const struct netaddr last = netprefix_broadcast(&st->doc->subnet);
-	if (m->computer_ip.family != NETADDR_IP4 ||
-	    !netprefix_contains(&st->doc->subnet, &m->computer_ip) ||
-	    netaddr_ip_equal(&m->computer_ip, &st->doc->subnet.addr) ||
-	    netaddr_ip_equal(&m->computer_ip, &last)) {
-		diag_set(diag, "the server gave an address outside the network's subnet");
-		return 1;
-	}
-	st->ip4 = m->computer_ip;
-	if (m->code != NULL && !netid_parse_code(m->code, st->code))
-		st->code[0] = '\0';
-	return 0;
+	return own_facts_fit(n, m, diag) ? 0 : 1;
 }
 
 /* What the server says about a member, for the mesh to believe or not. */
@@ -328,7 +351,7 @@ static bool open_tunnel(struct network *n)
 static void on_connected(struct network *n, const struct msg_network *m)
 {
 	struct diag diag = {0};
-	int r = network_take_answer(n, m, &diag);
+	int r = take_answer(n, m, &diag);
 
 	if (r != 0) {
 		network_set_problem(n, EXIT_CODE_FAILED, "%s", r < 0 ? strerror(-r) : diag.text);
@@ -423,6 +446,8 @@ void network_server_down(struct network *n)
 {
 	n->signaling = false;
 	if (n->mesh != NULL && n->phase == NETWORK_UP) {
+		network_set_problem(n, EXIT_CODE_NO_SERVER, "no connection to %s: %s",
+		                    n->st->server.at.host, server_problem(n->server));
 		mesh_set_signaling(n->mesh, false, clock_now_us());
 		network_pump(n);
 	}

@@ -30,6 +30,8 @@ struct change {
 		PERSON_BAN,
 		PERSON_UNBAN
 	} what;
+
+	bool removes; /* somebody: that is not for the server to decide */
 };
 
 static void change_free(struct op *op)
@@ -107,13 +109,14 @@ static void on_updated(void *user, enum sigclient_result result, const struct ms
 	struct change *c = op->data;
 	struct network *n = op->net;
 
-	if (result == SIGCLIENT_ERROR || result == SIGCLIENT_DOWN) {
+	if (result == SIGCLIENT_DOWN || (result == SIGCLIENT_ERROR && !c->removes)) {
 		op_fail_request(op, result, m);
 		return;
 	}
 	/*
 	 * Sent, but nobody knows whether it arrived: then it counts, and the server gets it again
-	 * with the next connection. Two different documents of one epoch must never exist.
+	 * with the next connection. Two different documents of one epoch must never exist. A removal
+	 * counts even when the server refuses it: the others hear of it from us.
 	 */
 	if (document_follows(n->st->doc, c->doc)) {
 		remember(n, c);
@@ -124,7 +127,13 @@ static void on_updated(void *user, enum sigclient_result result, const struct ms
 			return;
 		}
 	}
-	if (result != SIGCLIENT_OK)
+	if (result == SIGCLIENT_ERROR)
+		op_fail(op, msg_error_exit_code(m->error.code),
+		        "removed here, and the others hear of it from this computer, but the server "
+		        "refuses it: %s",
+		        m->error.message != NULL ? m->error.message
+		                                 : msg_error_text(m->error.code));
+	else if (result != SIGCLIENT_OK)
 		op_fail_request(op, result, m);
 	else
 		op_reply(op, GV_STEAL(c->reply));
@@ -138,8 +147,11 @@ static void send_change(struct op *op, json_t *reply)
 	struct msg m = {.type = MSG_UPDATE_DOCUMENT};
 
 	c->reply = reply;
+	/* One that the server refused may be in the world all the same: its epoch is used up. */
+	c->doc->epoch = GV_MAX(c->doc->epoch, op->net->signed_epoch);
 	int r = document_sign(c->doc, op->sup->config.state->id, &bytes);
 	if (r == 0) {
+		op->net->signed_epoch = c->doc->epoch;
 		memcpy(m.update_document.network_id, c->doc->network_id, NETID_SIZE);
 		m.update_document.document = (struct msg_blob){.p = bytes.data, .n = bytes.len};
 		r = server_request(op->server, &m, on_updated, op);
@@ -244,6 +256,7 @@ void verb_kick(struct network *n, const struct localapi_request *req, struct loc
 	struct change *c = op->data;
 	gv_cleanup(mem_freep) struct document_key *keys = NULL;
 	size_t n_keys = 0;
+	c->removes = true;
 	int r = present_keys(n, &keys, &n_keys);
 	if (r == 0)
 		r = docchange_kick(c->doc, keys, n_keys, p.key,

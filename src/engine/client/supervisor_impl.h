@@ -93,6 +93,7 @@ struct network {
 	bool blocked;   /* by a subnet conflict: try again when addresses change */
 	uint64_t order; /* of connecting: the highest is the most recent */
 	struct netaddr ip4, ip6;
+	uint64_t signed_epoch; /* the highest one that we signed as the owner and sent; 0 none */
 
 	uint32_t handle; /* in the data plane; 0 none */
 	struct tun tun;
@@ -126,9 +127,8 @@ void network_forget(struct network *n) gv_nonnull(1);
 void network_server_up(struct network *n) gv_nonnull(1);
 void network_server_down(struct network *n) gv_nonnull(1);
 void network_notice(struct network *n, const struct msg *m) gv_nonnull(1, 2);
-/* A NetworkCreated or NetworkJoined says the same as NetworkConnected, but for the connection. */
-int network_take_answer(struct network *n, const struct msg_network *m, struct diag *diag)
-	gv_must_check gv_nonnull(1, 2, 3);
+/* Can a computer have this address: inside the subnet, and neither its first nor its last one? */
+bool network_address_fits(const struct document *doc, const struct netaddr *a) gv_nonnull(1, 2);
 /*
  * Puts a verified newer document in place (moved) and saves it. A failure to save is logged, and
  * returned: 0; -errno.
