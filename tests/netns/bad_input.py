@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import time
 
+from docs import write_table
 from govpn import (CONFLICT, FAILED, NO_DAEMON, NO_SERVER, NOT_ALLOWED, NOT_FOUND, OK, REFUSED, UNREACHABLE, USAGE,
                    Computer, Server, program, wait_mesh)
 from lab import RUN, check
@@ -21,9 +22,7 @@ PASSWORD = "correct horse 47"
 NO_RIGHT = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--")
 NO_DEVICE = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh")
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
-DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "testing.md")
 IN_USE, NO_DATABASE, NO_CERTIFICATE = 3, 5, 6  # of govpn-server
-BEGIN, END = "<!-- bad input: begin -->", "<!-- bad input: end -->"
 
 
 class Table:
@@ -229,17 +228,6 @@ def contents(folder):
     return found
 
 
-def write_docs(table):
-    with open(DOCS, encoding="utf-8") as f:
-        text = f.read()
-    rows = "".join(f"| {what} | `{name}` | {code} | {message.replace('|', chr(92) + '|')} |\n"
-                   for what, name, code, message in table.rows)
-    head = "| bad input | program | exit code | message |\n| --- | --- | --- | --- |\n"
-    before, rest = text.split(BEGIN)
-    with open(DOCS, "w", encoding="utf-8") as f:
-        f.write(before + BEGIN + "\n" + head + rows + END + rest.split(END)[1])
-
-
 def scenario(lab):
     server = Server(lab).start()
     owner = Computer(lab, lab.home("open"), name="owner").start()
@@ -262,6 +250,7 @@ def scenario(lab):
     check(second.reaches(owner.ipv4(made["id"])), "the members lost each other")
     check(owner.run("status", made["id"]).code == OK, "the owner's daemon does not answer")
     if os.environ.get("GOVPN_WRITE_DOCS"):
-        write_docs(table)
+        write_table("bad input", ("bad input", "program", "exit code", "message"),
+                    [(what, f"`{name}`", code, message) for what, name, code, message in table.rows])
     check(not table.wrong, f"{len(table.wrong)} of {len(table.rows)}:\n" + "\n".join(table.wrong))
     return f"{len(table.rows)} bad inputs"

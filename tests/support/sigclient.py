@@ -108,6 +108,34 @@ def _text(s):
     return bytes([len(data)]) + data
 
 
+def network_id(owner, salt):
+    return hashlib.sha256(signature_input("goVPN/1 network id", owner, salt)).digest()[:20]
+
+
+def admission(network, member, label, invite=None, when=None):
+    """An admission of `member` (a Key) to the network with this id by `invite` (a Key; None: owner or listed)."""
+    when = int(time.time()) if when is None else when
+    by = signature_input("goVPN/1 invite", network, member.public, when)
+    content = bytes([1]) + network + member.public + (invite.public if invite else bytes(32))
+    content += struct.pack(">Q", when) + (invite.sign(by) if invite else bytes(64))
+    content += _text(label) + _text(label) + struct.pack(">Q", when)
+    return content + member.sign(signature_input("goVPN/1 admission", content))
+
+
+class _Taker:
+    """Takes one thing after the other from the front of some bytes."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def bytes(self, n):
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def number(self, form):
+        return struct.unpack(form, self.bytes(struct.calcsize(form)))[0]
+
+
 class Network:
     """A network of `owner` (a Key), with one invite by link."""
 
@@ -117,9 +145,25 @@ class Network:
         self.invite = Key()
         self.invites = {self.invite.public: (uses, expires, 1)}
         self.members, self.banned = set(), set()
-        self.id = hashlib.sha256(signature_input("goVPN/1 network id", owner.public, self.salt)).digest()[:20]
+        self.id = network_id(owner.public, self.salt)
         self.document = None
         self.sign()
+
+    @classmethod
+    def of(cls, document, owner):
+        """A network whose document somebody else made; sign() makes the next one, as `owner` (a Key) would."""
+        self, take = cls.__new__(cls), _Taker(document)
+        self.owner, self.document = owner, document
+        take.bytes(33)  # version, owner
+        self.salt, self.epoch, self.previous = take.bytes(16), take.number(">Q"), take.bytes(32)
+        self.name = take.bytes(take.number("B")).decode()
+        self.subnet = socket.inet_ntoa(take.bytes(4)), take.number("B")
+        self.invites = {take.bytes(32): (take.number(">I"), take.number(">Q"), take.number("B"))
+                        for _ in range(take.number(">H"))}
+        self.members, self.banned = ({take.bytes(32) for _ in range(take.number(">H"))} for _ in range(2))
+        self.id = network_id(document[1:33], self.salt)
+        self.previous = hashlib.sha256(signature_input("goVPN/1 document", document[:-64])).digest()
+        return self
 
     @property
     def text_id(self):
@@ -142,15 +186,84 @@ class Network:
 
     def admission(self, member, label, invite=None, when=None):
         """An admission of `member` (a Key) by `invite` (a Key; None: owner or listed)."""
-        when = int(time.time()) if when is None else when
-        by = signature_input("goVPN/1 invite", self.id, member.public, when)
-        content = bytes([1]) + self.id + member.public + (invite.public if invite else bytes(32))
-        content += struct.pack(">Q", when) + (invite.sign(by) if invite else bytes(64))
-        content += _text(label) + _text(label) + struct.pack(">Q", when)
-        return content + member.sign(signature_input("goVPN/1 admission", content))
+        return admission(self.id, member, label, invite, when)
 
 
 # ---- WebSocket and messages ----
+
+def frame(opcode, data, fin=True, mask=b""):
+    """The bytes of one frame; with a mask (4 bytes) as a client sends it."""
+    size, bit = len(data), 0x80 if mask else 0
+    head = bytes([opcode | (0x80 if fin else 0)])
+    if size < 126:
+        head += bytes([bit | size])
+    else:
+        head += bytes([bit | 126]) + struct.pack(">H", size) if size < 65536 \
+            else bytes([bit | 127]) + struct.pack(">Q", size)
+    return head + mask + masked(data, mask)
+
+
+def masked(data, mask):
+    if not any(mask):
+        return data
+    size = len(data)
+    whole = int.from_bytes(mask * (size // 4 + 1), "big") >> 8 * (4 - size % 4)
+    return (int.from_bytes(data, "big") ^ whole).to_bytes(size, "big")
+
+
+class Frames:
+    """Reads what comes over a socket."""
+
+    def __init__(self, sock):
+        self.socket, self.buffer = sock, b""
+
+    def _fill(self):
+        data = self.socket.recv(65536)
+        if not data:
+            raise Closed("end of stream")
+        self.buffer += data
+
+    def take(self, n):
+        while len(self.buffer) < n:
+            self._fill()
+        out, self.buffer = self.buffer[:n], self.buffer[n:]
+        return out
+
+    def head(self):
+        """An HTTP head, without the empty line."""
+        while b"\r\n\r\n" not in self.buffer:
+            self._fill()
+        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        return head
+
+    def next_frame(self):
+        """(opcode, is it the last one, data)"""
+        first, second = self.take(2)
+        size = second & 0x7f
+        if size == 126:
+            size = struct.unpack(">H", self.take(2))[0]
+        elif size == 127:
+            size = struct.unpack(">Q", self.take(8))[0]
+        mask = self.take(4) if second & 0x80 else b""
+        return first & 0x0f, bool(first & 0x80), masked(self.take(size), mask)
+
+    def next_text(self):
+        """The bytes of the next text message. Answers pings by pong(data)."""
+        text = b""
+        while True:
+            opcode, fin, data = self.next_frame()
+            if opcode == 9:
+                self.pong(data)
+            elif opcode == 8:
+                raise Closed(f"closed with {data[:2].hex()}")
+            elif opcode in (0, 1):
+                text += data
+                if fin:
+                    return text
+
+    def pong(self, data):
+        pass
+
 
 class Closed(Exception):
     """The server closed the connection."""
@@ -164,7 +277,17 @@ class Refused(Exception):
         self.code, self.payload = payload["code"], payload
 
 
-class Client:
+def upgrade(frames, host):
+    """Asks for the WebSocket of a server."""
+    nonce = base64.b64encode(os.urandom(16)).decode()
+    frames.socket.sendall(f"GET /ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                          f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+    head = frames.head()
+    if not head.startswith(b"HTTP/1.1 101"):
+        raise Closed(head.split(b"\r\n")[0].decode())
+
+
+class Client(Frames):
     """One connection to a server. url: http://HOST:PORT or https://HOST:PORT (whose certificate is not checked)."""
 
     def __init__(self, url, key=None, timeout=10, session=None):
@@ -172,66 +295,21 @@ class Client:
         self.session = session or os.urandom(7).hex() + "01"
         scheme, _, self.host = url.partition("://")
         name, _, port = self.host.rpartition(":")
-        self.socket = socket.create_connection((name.strip("[]"), int(port)), timeout)
+        super().__init__(socket.create_connection((name.strip("[]"), int(port)), timeout))
         if scheme == "https":
             self.socket = ssl._create_unverified_context().wrap_socket(self.socket)
-        self.buffer, self.notices, self.next_id = b"", [], 0
-        self._upgrade()
-
-    def _upgrade(self):
-        nonce = base64.b64encode(os.urandom(16)).decode()
-        self.socket.sendall(f"GET /ws HTTP/1.1\r\nHost: {self.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                            f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
-        while b"\r\n\r\n" not in self.buffer:
-            self._fill()
-        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 101"):
-            raise Closed(head.split(b"\r\n")[0].decode())
-
-    def _fill(self):
-        data = self.socket.recv(65536)
-        if not data:
-            raise Closed("end of stream")
-        self.buffer += data
-
-    def _take(self, n):
-        while len(self.buffer) < n:
-            self._fill()
-        out, self.buffer = self.buffer[:n], self.buffer[n:]
-        return out
+        self.notices, self.next_id = [], 0
+        upgrade(self, self.host)
 
     def send_frame(self, opcode, data, fin=True):
-        size = len(data)
-        head = bytes([opcode | (0x80 if fin else 0)])
-        if size < 126:
-            head += bytes([0x80 | size])
-        else:
-            head += bytes([0x80 | 126]) + struct.pack(">H", size) if size < 65536 \
-                else bytes([0x80 | 127]) + struct.pack(">Q", size)
-        mask = os.urandom(4)
-        masked = bytes(a ^ b for a, b in zip(data, mask * (size // 4 + 1)))
-        self.socket.sendall(head + mask + masked)
+        self.socket.sendall(frame(opcode, data, fin, os.urandom(4)))
+
+    def pong(self, data):
+        self.send_frame(10, data)
 
     def receive(self):
         """The next text message, as a dictionary. Answers pings."""
-        text = b""
-        while True:
-            first, second = self._take(2)
-            size = second & 0x7f
-            if size == 126:
-                size = struct.unpack(">H", self._take(2))[0]
-            elif size == 127:
-                size = struct.unpack(">Q", self._take(8))[0]
-            data = self._take(size)
-            opcode = first & 0x0f
-            if opcode == 9:
-                self.send_frame(10, data)
-            elif opcode == 8:
-                raise Closed(f"closed with {data[:2].hex()}")
-            elif opcode in (0, 1):
-                text += data
-                if first & 0x80:
-                    return json.loads(text)
+        return json.loads(self.next_text())
 
     def send(self, kind, **payload):
         """Sends one message and returns its id."""
