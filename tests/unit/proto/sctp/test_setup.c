@@ -292,6 +292,31 @@ static void setup_zero_checksum_needs_both(void **state)
 	}
 }
 
+/* Not to peers that are not known to take it: pion's SCTP 1.8.6 drops such an INIT. */
+static void setup_zero_checksum_is_announced_only_when_asked_for(void **state)
+{
+	static const uint8_t announcement[] = {0x80, 0x01, 0, 8, 0, 0, 0, 1};
+
+	(void)state;
+	for (int asked = 0; asked < 2; asked++) {
+		struct sctp_config a = sctp_net_config(1), b = sctp_net_config(2);
+		static uint8_t train[4096];
+		struct batch out = BATCH_INIT(train, sizeof(train), 0, 0);
+
+		a.zero_checksum = b.zero_checksum = asked == 1;
+		struct sctp_net *net = sctp_net_new(9, &a, &b);
+		sctp_connect(net->end[0], net->now_us);
+		assert_int_equal(sctp_output(net->end[0], &out, net->now_us), 1);
+		assert_int_equal(memmem(train, out.len, announcement, 8) != NULL, asked);
+		struct pkt init = {.data = train, .len = out.len};
+		sctp_input(net->end[1], &init, 1, net->now_us);
+		batch_reset(&out);
+		assert_int_equal(sctp_output(net->end[1], &out, net->now_us), 1);
+		assert_int_equal(memmem(train, out.len, announcement, 8) != NULL, asked);
+		sctp_net_free(net);
+	}
+}
+
 static void setup_init_with_zero_checksum_is_dropped(void **state)
 {
 	struct sctp_net *net = sctp_net_new(9, NULL, NULL);
@@ -415,6 +440,7 @@ int main(void)
 		cmocka_unit_test(setup_init_flood_on_live_association_is_harmless),
 		cmocka_unit_test(setup_restart_of_peer_is_told_and_works),
 		cmocka_unit_test(setup_zero_checksum_needs_both),
+		cmocka_unit_test(setup_zero_checksum_is_announced_only_when_asked_for),
 		cmocka_unit_test(setup_init_with_zero_checksum_is_dropped),
 		cmocka_unit_test(setup_wrong_tag_or_port_is_dropped),
 		cmocka_unit_test(shutdown_delivers_all_before_end),
