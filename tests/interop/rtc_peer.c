@@ -62,34 +62,61 @@ static int open_sockets(struct rtc_peer *p)
 	return p->socket_count > 0 ? 0 : err_here(-EADDRNOTAVAIL);
 }
 
-int rtc_open(struct rtc_peer *p, bool offerer, enum sdp_setup setup)
+static void add_candidate(struct rtc_peer *p, enum ice_cand_type type, const struct netaddr *addr,
+                          unsigned n, uint64_t now_us)
+{
+	struct ice_cand c = ice_cand_local(type, addr, &p->bound[n],
+	                                   ice_cand_preference(p->bound[n].family, n));
+
+	if (p->candidate_count == SDP_MAX_CANDIDATES ||
+	    ice_add_local(p->ice, &c, now_us) == ICE_DUPLICATE)
+		return;
+	p->candidates[p->candidate_count++] = c;
+}
+
+static int start_gathering(struct rtc_peer *p, uint64_t now_us)
+{
+	struct gather_config config = {
+		.transaction_prefix = rng_u32(&p->rng),
+		.rng = p->rng,
+	};
+
+	if (p->config.stun.family != NETADDR_NONE)
+		config.servers[config.server_count++] = p->config.stun;
+	int r = gather_new(&p->gather, &config);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < p->socket_count; i++) {
+		add_candidate(p, ICE_CAND_HOST, &p->bound[i], i, now_us);
+		if (gather_add_base(p->gather, &p->bound[i], now_us) != GATHER_OK)
+			return err_here(-EINVAL);
+	}
+	return 0;
+}
+
+int rtc_open(struct rtc_peer *p, const struct rtc_config *config)
 {
 	uint64_t now_us = clock_now_us();
 
-	*p = (struct rtc_peer){.offerer = offerer, .setup = setup, .rng = rng_os()};
+	*p = (struct rtc_peer){.config = *config, .rng = rng_os()};
 	int r = open_sockets(p);
 	if (r == 0)
 		r = cert_new(&p->cert, clock_unix_s());
 	if (r == 0) {
-		const struct ice_config config = {
-			.role = offerer ? ICE_ROLE_CONTROLLING : ICE_ROLE_CONTROLLED,
+		const struct ice_config ice = {
+			.role = config->offerer ? ICE_ROLE_CONTROLLING : ICE_ROLE_CONTROLLED,
 			.mode = ICE_MODE_STANDARD,
 			.transaction_prefix = rng_u32(&p->rng),
 			.rng = p->rng,
 		};
-		r = ice_new(&p->ice, &config);
+		r = ice_new(&p->ice, &ice);
 	}
+	if (r == 0)
+		r = start_gathering(p, now_us);
 	if (r < 0) {
 		rtc_close(p);
 		return err_up(r);
 	}
-	for (unsigned i = 0; i < p->socket_count; i++) {
-		const struct netaddr *a = &p->bound[i];
-		struct ice_cand c =
-			ice_cand_local(ICE_CAND_HOST, a, a, ice_cand_preference(a->family, i));
-		ice_add_local(p->ice, &c, now_us);
-	}
-	ice_end_local(p->ice, now_us);
 	return 0;
 }
 
@@ -104,6 +131,7 @@ void rtc_close(struct rtc_peer *p)
 	record_free(p->record);
 	dtls_free(p->dtls);
 	ice_free(p->ice);
+	gather_free(p->gather);
 	cert_unref(p->cert);
 	for (unsigned i = 0; i < p->socket_count; i++)
 		udp_close(&p->sockets[i]);
@@ -114,41 +142,54 @@ void rtc_describe(struct rtc_peer *p, struct sdp *out)
 {
 	*out = (struct sdp){
 		.has_fingerprint = true,
-		.setup = p->offerer ? SDP_SETUP_ACTPASS : p->setup,
+		.setup = p->config.offerer ? SDP_SETUP_ACTPASS : p->config.setup,
 		.mid = "0",
+		.trickle = p->config.trickle,
 		.sctp_port = SCTP_PORT,
 		.max_message_size = MAX_MESSAGE_BYTES,
 		.session_id = rng_u64(&p->rng) >> 1,
 		.session_version = 1,
-		.end_of_candidates = true,
+		.end_of_candidates = !p->config.trickle,
 	};
 	(void)snprintf(out->ice_ufrag, sizeof(out->ice_ufrag), "%s", ice_local_ufrag(p->ice));
 	(void)snprintf(out->ice_pwd, sizeof(out->ice_pwd), "%s", ice_local_pwd(p->ice));
-	if (!p->offerer) /* RFC 9429 5.3.1: the mid of the offer */
+	if (!p->config.offerer) /* RFC 9429 5.3.1: the mid of the offer */
 		(void)snprintf(out->mid, sizeof(out->mid), "%s", p->remote.mid);
 	cert_fingerprint(p->cert, out->fingerprint);
-	for (unsigned i = 0; i < p->socket_count; i++)
-		out->candidates[out->candidate_count++] =
-			ice_cand_local(ICE_CAND_HOST, &p->bound[i], &p->bound[i],
-		                       ice_cand_preference(p->bound[i].family, i));
+	if (p->config.trickle)
+		return;
+	for (unsigned i = 0; i < p->candidate_count; i++)
+		out->candidates[out->candidate_count++] = p->candidates[i];
+}
+
+void rtc_add_remote(struct rtc_peer *p, const struct ice_cand *c)
+{
+	uint64_t now_us = clock_now_us();
+
+	if (c == NULL)
+		ice_end_remote(p->ice, now_us);
+	else
+		ice_add_remote(p->ice, c, now_us);
 }
 
 int rtc_set_remote(struct rtc_peer *p, const struct sdp *remote)
 {
-	uint64_t now_us = clock_now_us();
+	bool offerer = p->config.offerer;
 
 	p->remote = *remote;
-	if (p->offerer && remote->setup == SDP_SETUP_ACTPASS)
+	if (offerer && remote->setup == SDP_SETUP_ACTPASS)
 		return err_here(-EINVAL);
-	if (!p->offerer && remote->setup == p->setup)
+	if (!offerer && remote->setup == p->config.setup)
 		return err_here(-EINVAL);
 	p->dtls_client =
-		p->offerer ? remote->setup == SDP_SETUP_PASSIVE : p->setup == SDP_SETUP_ACTIVE;
-	if (ice_set_remote(p->ice, remote->ice_ufrag, remote->ice_pwd, now_us) != ICE_OK)
+		offerer ? remote->setup == SDP_SETUP_PASSIVE : p->config.setup == SDP_SETUP_ACTIVE;
+	if (ice_set_remote(p->ice, remote->ice_ufrag, remote->ice_pwd, clock_now_us()) != ICE_OK)
 		return err_here(-EINVAL);
 	for (size_t i = 0; i < remote->candidate_count; i++)
-		ice_add_remote(p->ice, &remote->candidates[i], now_us);
-	ice_end_remote(p->ice, now_us);
+		rtc_add_remote(p, &remote->candidates[i]);
+	if (remote->end_of_candidates || !p->config.trickle)
+		rtc_add_remote(p, NULL);
+	p->remote_us = clock_now_us();
 	return 0;
 }
 
@@ -276,17 +317,69 @@ static void sctp_events(struct rtc_peer *p)
 	}
 }
 
+static struct rtc_channel *channel_of(struct rtc_peer *p, uint16_t stream)
+{
+	for (unsigned i = 0; i < RTC_CHANNELS_MAX; i++) {
+		if (p->channels[i].used && p->channels[i].stream == stream)
+			return &p->channels[i];
+	}
+	return NULL;
+}
+
+static struct rtc_channel *note_channel(struct rtc_peer *p, uint16_t stream,
+                                        const struct dcep_params *params)
+{
+	for (unsigned i = 0; i < RTC_CHANNELS_MAX; i++) {
+		struct rtc_channel *c = &p->channels[i];
+		if (c->used)
+			continue;
+		*c = (struct rtc_channel){.used = true, .stream = stream};
+		if (params->label_len > 0)
+			memcpy(c->label, params->label,
+			       GV_MIN(params->label_len, sizeof(c->label) - 1));
+		return c;
+	}
+	fail(p, "too many channels");
+	return NULL;
+}
+
+struct rtc_channel *rtc_channel(struct rtc_peer *p, const char *label)
+{
+	for (unsigned i = 0; i < RTC_CHANNELS_MAX; i++) {
+		if (p->channels[i].used && strcmp(p->channels[i].label, label) == 0)
+			return &p->channels[i];
+	}
+	return NULL;
+}
+
+struct rtc_channel *rtc_open_channel(struct rtc_peer *p, const struct dcep_params *params)
+{
+	uint16_t stream;
+
+	if (dcep_open(p->dcep, params, &stream) != 0) {
+		fail(p, "dcep_open");
+		return NULL;
+	}
+	return note_channel(p, stream, params);
+}
+
 static void dcep_events(struct rtc_peer *p)
 {
 	struct dcep_event e;
 
 	while (dcep_event(p->dcep, &e) == 1) {
-		if (e.type == DCEP_EVENT_CLOSED) {
-			p->channel_closed = true;
+		struct rtc_channel *c = e.type == DCEP_EVENT_INCOMING
+		                                ? note_channel(p, e.stream, &e.params)
+		                                : channel_of(p, e.stream);
+		if (c == NULL)
 			continue;
+		if (e.type == DCEP_EVENT_CLOSED) {
+			c->used = false;
+			p->closed++;
+		} else {
+			c->open = true;
+			p->opened++;
 		}
-		p->has_channel = true;
-		p->stream = e.stream;
 	}
 }
 
@@ -306,13 +399,15 @@ static void pump_dcep(struct rtc_peer *p, uint64_t now_us)
 	}
 }
 
-int rtc_send(struct rtc_peer *p, enum dcep_kind kind, const void *data, size_t len)
+int rtc_send(struct rtc_peer *p, uint16_t stream, enum dcep_kind kind, const void *data, size_t len)
 {
+	static const uint8_t empty[DCEP_EMPTY_BYTES];
 	struct sctp_send_options o;
 
-	if (dcep_send_options(p->dcep, p->stream, kind, len, &o) != 0)
+	if (dcep_send_options(p->dcep, stream, kind, len, &o) != 0)
 		return SCTP_BAD_STREAM;
-	return sctp_send(p->sctp, &o, data, len, clock_now_us());
+	return sctp_send(p->sctp, &o, len == 0 ? empty : data, len == 0 ? sizeof(empty) : len,
+	                 clock_now_us());
 }
 
 static void pump_channels(struct rtc_peer *p, uint64_t now_us)
@@ -336,22 +431,20 @@ static void start_sctp(struct rtc_peer *p, uint64_t now_us)
 		.max_packet_bytes = SCTP_PACKET_BYTES_MIN,
 		.max_message_bytes = MAX_MESSAGE_BYTES,
 		.peer_max_message_bytes = p->remote.max_message_size,
-		.zero_checksum = p->zero_checksum,
+		.zero_checksum = p->config.zero_checksum,
 		.rng = p->rng,
 	};
 	const struct dcep_config channels = {
 		.side = p->dtls_client ? DCEP_SIDE_CLIENT : DCEP_SIDE_SERVER,
-		.max_channels = 16,
+		.max_channels = RTC_CHANNELS_MAX,
 	};
-	const struct dcep_params params = {.label = "interop", .label_len = 7};
-	uint16_t stream;
 
 	if (sctp_new(&p->sctp, &config) < 0 || dcep_new(&p->dcep, &channels) < 0) {
 		fail(p, "sctp_new, dcep_new");
 		return;
 	}
-	if (p->offerer && dcep_open(p->dcep, &params, &stream) != 0)
-		fail(p, "dcep_open");
+	for (unsigned i = 0; p->config.offerer && i < p->config.first_count; i++)
+		(void)rtc_open_channel(p, &p->config.first[i]);
 	sctp_connect(p->sctp, now_us);
 }
 
@@ -361,6 +454,13 @@ static void alert(struct rtc_peer *p, const struct pkt *a)
 		p->close_notify = true;
 	else if (a->len >= 2 && a->data[0] == 2)
 		fail(p, "fatal alert");
+}
+
+static void sctp_packet(struct rtc_peer *p, const struct pkt *packet, uint64_t now_us)
+{
+	if (packet->len >= SCTP_HEADER_BYTES && be32_load(packet->data + 8) == 0)
+		p->zero_checksums++;
+	sctp_input(p->sctp, packet, 1, now_us);
 }
 
 /* Opens one sealed record and feeds what is in it. */
@@ -377,7 +477,7 @@ static void open_record(struct rtc_peer *p, uint8_t *data, size_t len, uint64_t 
 	else if (plain.type == RECORD_TYPE_ALERT)
 		alert(p, &plain.pkt);
 	else if (plain.type == RECORD_TYPE_DATA && p->sctp != NULL)
-		sctp_input(p->sctp, &plain.pkt, 1, now_us);
+		sctp_packet(p, &plain.pkt, now_us);
 	pump_channels(p, now_us);
 }
 
@@ -479,6 +579,8 @@ static void ice_events(struct rtc_peer *p, uint64_t now_us)
 		switch (e.type) {
 		case ICE_EVENT_SELECTED:
 			p->selected = true;
+			p->local_type = e.local_type;
+			p->remote_type = e.remote_type;
 			p->local = e.local;
 			p->path = e.remote;
 			break;
@@ -505,10 +607,30 @@ static void ice_events(struct rtc_peer *p, uint64_t now_us)
 		start_dtls(p, now_us);
 }
 
+static void gather_events(struct rtc_peer *p, uint64_t now_us)
+{
+	struct gather_event e;
+
+	while (gather_event(p->gather, &e) == 1) {
+		for (unsigned i = 0; e.type == GATHER_EVENT_SRFLX && i < p->socket_count; i++) {
+			if (netaddr_equal(&p->bound[i], &e.base) &&
+			    !netaddr_equal(&e.mapped, &e.base))
+				add_candidate(p, ICE_CAND_SRFLX, &e.mapped, i, now_us);
+		}
+		if (e.type == GATHER_EVENT_DONE && !p->gathered) {
+			p->gathered = true;
+			ice_end_local(p->ice, now_us);
+		}
+	}
+}
+
 static void pump_ice(struct rtc_peer *p, uint64_t now_us)
 {
 	struct ice_packet packet;
 
+	while (gather_output(p->gather, &packet, now_us) == 1)
+		send_to(p, &packet.local, &packet.remote, packet.data, packet.len);
+	gather_events(p, now_us);
 	ice_events(p, now_us);
 	while (ice_output(p->ice, &packet, now_us) == 1)
 		send_to(p, &packet.local, &packet.remote, packet.data, packet.len);
@@ -520,7 +642,8 @@ static void datagram(struct rtc_peer *p, unsigned n, const struct netaddr *remot
 	if (len == 0)
 		return;
 	if (data[0] <= 3) { /* RFC 7983 */
-		(void)ice_input(p->ice, &p->bound[n], remote, data, len, now_us);
+		if (gather_input(p->gather, &p->bound[n], remote, data, len, now_us) != GATHER_OK)
+			(void)ice_input(p->ice, &p->bound[n], remote, data, len, now_us);
 		pump_ice(p, now_us);
 		pump_dtls(p, now_us);
 	} else if (data[0] >= 20 && data[0] <= 63) {
@@ -544,7 +667,7 @@ static void read_socket(struct rtc_peer *p, unsigned n)
 
 static uint64_t next_deadline_us(const struct rtc_peer *p)
 {
-	uint64_t at = ice_deadline_us(p->ice);
+	uint64_t at = GV_MIN(ice_deadline_us(p->ice), gather_deadline_us(p->gather));
 
 	if (p->dtls != NULL)
 		at = GV_MIN(at, dtls_deadline_us(p->dtls));
@@ -555,6 +678,8 @@ static uint64_t next_deadline_us(const struct rtc_peer *p)
 
 static void timeouts(struct rtc_peer *p, uint64_t now_us)
 {
+	if (now_us >= gather_deadline_us(p->gather))
+		gather_timeout(p->gather, now_us);
 	if (now_us >= ice_deadline_us(p->ice))
 		ice_timeout(p->ice, now_us);
 	if (p->dtls != NULL && now_us >= dtls_deadline_us(p->dtls) &&
@@ -566,7 +691,7 @@ static void timeouts(struct rtc_peer *p, uint64_t now_us)
 
 void rtc_run(struct rtc_peer *p, int max_ms)
 {
-	struct pollfd polled[RTC_SOCKETS_MAX];
+	struct pollfd polled[RTC_SOCKETS_MAX + 1];
 	uint64_t now_us = clock_now_us();
 
 	timeouts(p, now_us);
@@ -578,10 +703,12 @@ void rtc_run(struct rtc_peer *p, int max_ms)
 
 	for (unsigned i = 0; i < p->socket_count; i++)
 		polled[i] = (struct pollfd){.fd = p->sockets[i].fd, .events = POLLIN};
-	if (poll(polled, p->socket_count, wait_ms) < 0 && errno != EINTR)
+	polled[p->socket_count] = (struct pollfd){.fd = p->config.signal_fd, .events = POLLIN};
+	if (poll(polled, p->socket_count + 1, wait_ms) < 0 && errno != EINTR)
 		fail(p, "poll");
 	for (unsigned i = 0; i < p->socket_count && p->failure == NULL; i++) {
 		if (polled[i].revents != 0)
 			read_socket(p, i);
 	}
+	p->config.signal(p, polled[p->socket_count].revents != 0);
 }
