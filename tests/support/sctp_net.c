@@ -2,6 +2,8 @@
 
 #include "tests/support/sctp_net.h"
 
+#include "proto/sctp/assoc_impl.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 #define BATCH 64
 
 struct sctp_flying {
+	struct sctp_flying *next;
 	uint64_t at_us, number;
 	int to;
 	size_t len;
@@ -49,6 +52,7 @@ struct sctp_net *sctp_net_new(uint64_t seed, const struct sctp_config *a,
 		config[1] = *b;
 	for (int i = 0; i < 2; i++) {
 		net->link[i].delay_us = 10000;
+		net->link[i].rwnd_max = UINT32_MAX;
 		need(sctp_new(&net->end[i], &config[i]) == 0);
 	}
 	return net;
@@ -99,14 +103,44 @@ static struct sctp_flying *flying_pop(struct sctp_net *net)
 	return first;
 }
 
+static void drop_kept(struct sctp_net *net, int side)
+{
+	while (net->kept[side] != NULL) {
+		struct sctp_flying *f = net->kept[side];
+
+		net->kept[side] = f->next;
+		/* A read of borrowed bytes after this would show wrong data, and in a sanitizer. */
+		memset(f->data, 0xdd, f->len);
+		free(f);
+	}
+}
+
 void sctp_net_free(struct sctp_net *net)
 {
+	drop_kept(net, 0);
+	drop_kept(net, 1);
 	while (net->flying_count > 0)
 		free(flying_pop(net));
 	free(net->flying);
 	sctp_free(net->end[0]);
 	sctp_free(net->end[1]);
 	free(net);
+}
+
+static void clamp_window(uint8_t *p, size_t n, uint32_t most)
+{
+	struct bytes_reader r = bytes_reader(p + SCTP_HEADER_BYTES, n - SCTP_HEADER_BYTES);
+	struct chunk c;
+
+	while (chunk_next(&r, &c) == CHUNK_OK) {
+		if (c.type != CHUNK_SACK || be32_load(c.body + 4) <= most)
+			continue;
+		be32_store(p + (c.body - p) + 4, most);
+		if (le32_load(p + 8) == 0)
+			continue;
+		le32_store(p + 8, 0);
+		packet_checksum_write(p, n);
+	}
 }
 
 static void fly(struct sctp_net *net, int side, const uint8_t *p, size_t n)
@@ -116,6 +150,8 @@ static void fly(struct sctp_net *net, int side, const uint8_t *p, size_t n)
 
 	need(f != NULL);
 	f->at_us = net->now_us + link->delay_us;
+	if (rng_below(&net->rng, 1000) < link->late_permille)
+		f->at_us += link->late_us;
 	if (link->jitter_us > 0)
 		f->at_us += rng_below(&net->rng, (uint32_t)link->jitter_us);
 	f->number = net->flying_next++;
@@ -125,15 +161,37 @@ static void fly(struct sctp_net *net, int side, const uint8_t *p, size_t n)
 	flying_push(net, f);
 }
 
+/* False: the packet is lost by it. */
+static bool corrupt(struct sctp_net *net, struct sctp_link *link, uint8_t *p, size_t n)
+{
+	link->corrupted++;
+	if (le32_load(p + 8) == 0)
+		return false;
+	for (uint32_t bits = 1 + rng_below(&net->rng, 3); bits > 0; bits--) {
+		uint32_t at = rng_below(&net->rng, (uint32_t)n * 8);
+
+		p[at / 8] ^= (uint8_t)(1u << at % 8);
+	}
+	return true;
+}
+
 void sctp_net_inject(struct sctp_net *net, int side, const uint8_t *p, size_t n)
 {
 	struct sctp_link *link = &net->link[side];
+	uint8_t copy[SCTP_PACKET_BYTES_MAX];
 
 	link->sent++;
 	if (link->dark || rng_below(&net->rng, 1000) < link->loss_permille) {
 		link->lost++;
 		return;
 	}
+	need(n <= sizeof(copy));
+	memcpy(copy, p, n);
+	if (link->rwnd_max != UINT32_MAX)
+		clamp_window(copy, n, link->rwnd_max);
+	if (rng_below(&net->rng, 1000) < link->corrupt_permille && !corrupt(net, link, copy, n))
+		return;
+	p = copy;
 	fly(net, side, p, n);
 	if (rng_below(&net->rng, 1000) < link->duplicate_permille)
 		fly(net, side, p, n);
@@ -201,17 +259,81 @@ static void deliver(struct sctp_net *net)
 		n++;
 	}
 	sctp_input(net->end[to], in, n, net->now_us);
-	drain(net, to);
 	for (size_t i = 0; i < n; i++) {
-		/* A read of borrowed bytes after this would show wrong data, and in a sanitizer. */
-		memset(got[i]->data, 0xdd, got[i]->len);
-		free(got[i]);
+		got[i]->next = net->kept[to];
+		net->kept[to] = got[i];
 	}
+	if (!net->paused[to])
+		sctp_net_resume(net, to);
+}
+
+void sctp_net_resume(struct sctp_net *net, int side)
+{
+	net->paused[side] = false;
+	drain(net, side);
+	drop_kept(net, side);
+}
+
+void sctp_net_restart(struct sctp_net *net, int side, const struct sctp_config *config)
+{
+	sctp_free(net->end[side]);
+	net->end[side] = NULL;
+	drop_kept(net, side);
+	net->paused[side] = net->up[side] = net->down[side] = false;
+	need(sctp_new(&net->end[side], config) == 0);
+}
+
+void sctp_net_near_wrap(struct sctp_net *net, uint32_t tsn_left, const uint16_t *streams,
+                        size_t stream_count, uint16_t ssn_left)
+{
+	uint32_t tsn = 0u - tsn_left;
+
+	for (int i = 0; i < 2; i++) {
+		struct sctp *s = net->end[i], *peer = net->end[1 - i];
+
+		s->my_tsn = s->out.next_tsn = s->reset.my_sequence = tsn;
+		s->out.cum_ack = s->out.advanced = s->out.high_ack = tsn - 1;
+		s->tunnel.given_up = s->tunnel.probe_mark = tsn - 1;
+		peer->peer.tsn = peer->reset.peer_sequence = tsn;
+		peer->in.cum = peer->in.high = tsn - 1;
+		for (size_t k = 0; k < stream_count; k++) {
+			uint16_t *out =
+				assoc_stream_slot(&s->out.ssn, &s->out.ssn_count, streams[k]);
+			uint16_t *in =
+				assoc_stream_slot(&peer->in.ssn, &peer->in.ssn_count, streams[k]);
+
+			need(out != NULL && in != NULL);
+			*out = *in = (uint16_t)(0u - ssn_left);
+		}
+	}
+}
+
+size_t sctp_net_footprint(const struct sctp *s)
+{
+	size_t n = sizeof(*s) + s->cookie_len;
+
+	n += s->out.ring_cap * sizeof(struct out_chunk) + s->out.bytes;
+	n += s->out.messages * sizeof(struct out_msg);
+	n += ((size_t)s->out.ssn_count + s->out.waiting_count + s->in.ssn_count) * 2;
+	n += s->in.map != NULL ? TSN_WINDOW / 8 : 0;
+	n += s->in.run_cap * sizeof(struct run) + s->in.held_cap * (sizeof(struct held) + 2);
+	n += s->in.ready_cap * sizeof(struct ready);
+	for (uint32_t i = 0; i < s->in.run_count; i++)
+		n += s->in.runs[i].cap;
+	/* A buffer that grew has at most as much again. */
+	for (uint32_t i = 0; i < s->in.held_count; i++)
+		n += s->in.held[s->in.held_order[i]].len * 2;
+	for (uint32_t i = s->in.lent; i < s->in.ready_count; i++)
+		n += s->in.ready[i].buf != NULL ? s->in.ready[i].msg.len * 2 : 0;
+	for (const struct control *c = s->control_first; c != NULL; c = c->next)
+		n += sizeof(*c) + s->config.max_packet_bytes;
+	return n + (s->reset.wanted_cap + s->reset.event_cap) * sizeof(uint16_t);
 }
 
 void sctp_net_run(struct sctp_net *net, uint64_t until_us)
 {
 	for (;;) {
+		net->steps++;
 		sctp_net_flush(net);
 		uint64_t at = GV_MIN(sctp_deadline_us(net->end[0]), sctp_deadline_us(net->end[1]));
 		if (flying_first(net) != NULL && flying_first(net)->at_us < at)
@@ -223,7 +345,8 @@ void sctp_net_run(struct sctp_net *net, uint64_t until_us)
 			if (sctp_deadline_us(net->end[i]) > net->now_us)
 				continue;
 			sctp_timeout(net->end[i], net->now_us);
-			drain(net, i);
+			if (!net->paused[i])
+				drain(net, i);
 		}
 		while (flying_first(net) != NULL && flying_first(net)->at_us <= net->now_us)
 			deliver(net);

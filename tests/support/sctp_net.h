@@ -15,9 +15,14 @@
 /* One direction. */
 struct sctp_link {
 	uint32_t loss_permille, duplicate_permille;
+	/* One to three bits change. Without a checksum that is a loss: DTLS would not let it through. */
+	uint32_t corrupt_permille;
+	uint32_t late_permille;       /* how many take late_us longer */
 	uint64_t delay_us, jitter_us; /* jitter reorders */
-	bool dark;                    /* loses all */
-	uint64_t sent, lost;
+	uint64_t late_us;
+	uint32_t rwnd_max; /* the SACKs that pass say no more than this; UINT32_MAX: as it was */
+	bool dark;         /* loses all */
+	uint64_t sent, lost, corrupted;
 };
 
 struct sctp_net;
@@ -36,11 +41,15 @@ struct sctp_net {
 	sctp_net_event_fn on_event;
 	void *user;
 	bool up[2], down[2];
+	bool paused
+		[2]; /* this owner does not read now: messages and events wait, packets stay where they are */
 	enum sctp_down_reason reason[2];
 	uint64_t messages[2], resets[2], writables[2];
 	struct sctp_flying **flying; /* a heap by arrival */
 	size_t flying_count, flying_cap;
-	uint64_t flying_next; /* number of the next one */
+	uint64_t flying_next;        /* number of the next one */
+	struct sctp_flying *kept[2]; /* read by a paused end, lent to its messages */
+	uint64_t steps;              /* of the clock and of deliveries, to notice a livelock */
 	uint8_t train[SCTP_NET_TRAIN_BYTES];
 };
 
@@ -49,6 +58,18 @@ struct sctp_config sctp_net_config(uint64_t seed);
 struct sctp_net *sctp_net_new(uint64_t seed, const struct sctp_config *a,
                               const struct sctp_config *b);
 void sctp_net_free(struct sctp_net *net);
+/* End `side` forgets everything and begins anew, closed. What is on the wire stays there. */
+void sctp_net_restart(struct sctp_net *net, int side, const struct sctp_config *config);
+/* A paused owner reads again. */
+void sctp_net_resume(struct sctp_net *net, int side);
+/*
+ * Both are up and sent nothing yet: their next TSNs and request numbers are that far from zero, and the next SSNs of
+ * these streams.
+ */
+void sctp_net_near_wrap(struct sctp_net *net, uint32_t tsn_left, const uint16_t *streams,
+                        size_t stream_count, uint16_t ssn_left);
+/* All that an association holds, in bytes (sctp.h says how much that may be). */
+size_t sctp_net_footprint(const struct sctp *s);
 /* Puts the datagrams of a train on the wire from `side`. */
 void sctp_net_send(struct sctp_net *net, int side, const struct batch *train);
 /* One datagram. */

@@ -426,7 +426,9 @@ static void input_packet(struct sctp *s, const struct pkt *in, bool more, uint64
 void sctp_input(struct sctp *s, const struct pkt *in, size_t n, uint64_t now_us)
 {
 	reasm_release_lent(s);
-	s->out.burst = 0; /* what is acknowledged now opens it again */
+	/* What is acknowledged now opens it again. What is left stays: with nothing in flight nothing else would. */
+	if (s->out.burst > MAX_BURST)
+		s->out.burst = MAX_BURST;
 	for (size_t i = 0; i < n; i++)
 		input_packet(s, &in[i], i + 1 < n, now_us);
 	if (takes_acks(s))

@@ -266,7 +266,9 @@ struct reset {
 	uint32_t last_result;   /* of the request before that one */
 	uint32_t last_tsn;      /* when our request was made */
 	bool waiting;           /* the peer was told to ask again */
-	bool again;             /* we were: under a new number */
+	bool late;              /* and then its request was performed: this one, less its numbers */
+	uint32_t late_sum;
+	bool again;       /* we were: under a new number */
 	uint16_t *wanted; /* streams to reset: the first `asked` are in the request under way */
 	uint32_t wanted_count, wanted_cap, asked;
 	uint8_t tries;

@@ -2,6 +2,7 @@
 
 #include "proto/sctp/assoc_impl.h"
 
+#include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
 
@@ -252,7 +253,19 @@ static void take_request(struct sctp *s, const struct param *p)
 		respond(s, sequence, RESET_BAD_SEQUENCE);
 		return;
 	}
-	uint32_t result = p->type == PARAM_RESET_OUTGOING ? perform(s, p) : (uint32_t)RESET_DENIED;
+	uint32_t result = RESET_DENIED;
+	bool waited = r->waiting;
+	if (p->type == PARAM_RESET_OUTGOING) {
+		uint32_t sum = crc32c(p->body + 8, p->len - 8);
+
+		/* It was performed under the number before, and the answer to that was lost. */
+		if (r->late && r->late_sum == sum)
+			result = RESET_NOTHING;
+		else
+			result = perform(s, p);
+		r->late = result == RESET_NOTHING || (waited && result == RESET_PERFORMED);
+		r->late_sum = sum;
+	}
 	r->waiting = result == RESET_IN_PROGRESS;
 	if (!r->waiting) {
 		r->peer_sequence++;

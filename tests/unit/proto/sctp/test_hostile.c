@@ -28,28 +28,6 @@
 
 static struct hand h;
 
-/* All that an association holds, in bytes (sctp.h says how much that may be). */
-static size_t footprint(const struct sctp *s)
-{
-	size_t n = sizeof(*s) + s->cookie_len;
-
-	n += s->out.ring_cap * sizeof(struct out_chunk) + s->out.bytes;
-	n += s->out.messages * sizeof(struct out_msg);
-	n += ((size_t)s->out.ssn_count + s->out.waiting_count + s->in.ssn_count) * 2;
-	n += s->in.map != NULL ? TSN_WINDOW / 8 : 0;
-	n += s->in.run_cap * sizeof(struct run) + s->in.held_cap * (sizeof(struct held) + 2);
-	n += s->in.ready_cap * sizeof(struct ready);
-	for (uint32_t i = 0; i < s->in.run_count; i++)
-		n += s->in.runs[i].cap;
-	for (uint32_t i = 0; i < s->in.held_count; i++)
-		n += s->in.held[s->in.held_order[i]].len;
-	for (uint32_t i = s->in.lent; i < s->in.ready_count; i++)
-		n += s->in.ready[i].buf != NULL ? s->in.ready[i].msg.len * 2 : 0;
-	for (const struct control *c = s->control_first; c != NULL; c = c->next)
-		n += sizeof(*c) + s->config.max_packet_bytes;
-	return n + (s->reset.wanted_cap + s->reset.event_cap) * sizeof(uint16_t);
-}
-
 static void drain(void)
 {
 	struct sctp_msg m[64];
@@ -165,7 +143,7 @@ static void peer_that_never_reads_is_bounded(void **state)
 	/* Four before the first SACK, and then at most one a second. */
 	assert_in_range(probes, 5, 4 + 300);
 	assert_true(sctp_is_up(h.s));
-	assert_in_range(footprint(h.s), 0, SEND_BYTES + SEND_BYTES / 2);
+	assert_in_range(sctp_net_footprint(h.s), 0, SEND_BYTES + SEND_BYTES / 2);
 	hand_deinit(&h);
 }
 
@@ -237,7 +215,7 @@ static void first_fragments_without_end_are_bounded(void **state)
 			hand_listen(&h);
 	}
 	assert_true(sctp_is_up(h.s));
-	assert_in_range(footprint(h.s), 0, 65536);
+	assert_in_range(sctp_net_footprint(h.s), 0, 65536);
 	hand_deinit(&h);
 }
 
@@ -346,7 +324,7 @@ static void all_streams_cost_one_small_table(void **state)
 	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
 	o.stream = SCTP_STREAMS_MAX;
 	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), SCTP_BAD_STREAM);
-	assert_in_range(footprint(h.s), 0, 400000);
+	assert_in_range(sctp_net_footprint(h.s), 0, 400000);
 	/* And a request to reset them all is denied, for it would make 65,535 events of 20 bytes. */
 	uint8_t body[16];
 	be16_store(body, PARAM_RESET_OUTGOING);
@@ -406,11 +384,11 @@ static void memory_stays_below_its_bound(void **state)
 			if (seed % 2 == 0 || i % (seed % 3 == 1 ? 20000 : 500) == 499)
 				drain();
 			if (i % 200 == 0) {
-				most = GV_MAX(most, footprint(h.s));
+				most = GV_MAX(most, sctp_net_footprint(h.s));
 				hand_listen(&h);
 			}
 		}
-		most = GV_MAX(most, footprint(h.s));
+		most = GV_MAX(most, sctp_net_footprint(h.s));
 		hand_deinit(&h);
 	}
 	print_message("most memory of an association: %zu bytes\n", most);

@@ -152,6 +152,32 @@ static void reset_request_before_its_data_waits(void **state)
 	hand_deinit(&h);
 }
 
+/* The peer was told to ask again, did so, missed the answer, and asks under the next number: once is enough. */
+static void reset_after_waiting_is_performed_once(void **state)
+{
+	static const uint16_t streams[] = {5};
+
+	(void)state;
+	hand_init(&h, false);
+	ask(PARAM_RESET_OUTGOING, h.tsn, h.tsn, streams, 1);
+	assert_int_equal(answer(), RESET_IN_PROGRESS);
+	hand_give_data(&h, h.tsn, 5, 0, CHUNK_DATA_WHOLE, "x");
+	hand_listen(&h);
+	ask(PARAM_RESET_OUTGOING, h.tsn, h.tsn, streams, 1);
+	assert_int_equal(answer(), RESET_PERFORMED);
+	expect_reset(5);
+	ask(PARAM_RESET_OUTGOING, h.tsn + 1, h.tsn, streams, 1);
+	assert_int_equal(answer(), RESET_NOTHING);
+	expect_no_event();
+	/* Another one is another one. */
+	hand_give_data(&h, h.tsn + 1, 5, 0, CHUNK_DATA_WHOLE, "x");
+	hand_listen(&h);
+	ask(PARAM_RESET_OUTGOING, h.tsn + 2, h.tsn + 1, streams, 1);
+	assert_int_equal(answer(), RESET_PERFORMED);
+	expect_reset(5);
+	hand_deinit(&h);
+}
+
 static void reset_bad_requests_are_refused(void **state)
 {
 	static const uint16_t good[] = {5}, bad[] = {5, 1024};
@@ -352,6 +378,7 @@ int main(void)
 		cmocka_unit_test(reset_many_streams_takes_few_requests),
 		cmocka_unit_test(reset_request_is_performed_once_and_answered_again),
 		cmocka_unit_test(reset_request_before_its_data_waits),
+		cmocka_unit_test(reset_after_waiting_is_performed_once),
 		cmocka_unit_test(reset_bad_requests_are_refused),
 		cmocka_unit_test(reset_events_are_bounded),
 		cmocka_unit_test(reset_request_is_repeated_until_answered),

@@ -578,6 +578,21 @@ static void partial_lifetime_of_zero_is_sent_once(void **state)
 	hand_deinit(&h);
 }
 
+/* DATA of the peer, read before what a SACK allowed was sent, must not take that away: nothing else would give it. */
+static void burst_outlives_other_packets(void **state)
+{
+	(void)state;
+	setup();
+	send_messages(20);
+	assert_true(h.s->out.first != NULL);
+	hand_give_sack(&h, h.s->out.next_tsn - 1, NULL, 0);
+	assert_int_equal(h.s->out.flight, 0);
+	hand_give_data(&h, h.tsn, 1, 0, CHUNK_DATA_WHOLE, "x");
+	hand_listen(&h);
+	assert_true(hand_count(&h, CHUNK_DATA) > 0);
+	hand_deinit(&h);
+}
+
 /* RFC 9260 7.2.1: half for each timeout without data, however often somebody looks. */
 static void window_decays_when_idle(void **state)
 {
@@ -719,6 +734,7 @@ int main(void)
 		cmocka_unit_test(partial_forward_in_pieces_follows_sacks),
 		cmocka_unit_test(partial_forward_lost_is_repeated_by_sacks),
 		cmocka_unit_test(partial_lifetime_of_zero_is_sent_once),
+		cmocka_unit_test(burst_outlives_other_packets),
 		cmocka_unit_test(window_decays_when_idle),
 		cmocka_unit_test(fast_retransmission_of_the_first_restarts_the_timer),
 		cmocka_unit_test(sack_that_waits_rides_with_data),
