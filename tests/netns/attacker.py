@@ -81,11 +81,10 @@ def udp_payload(packet):
     return packet[(packet[0] & 15) * 4 + 8:]
 
 
-def flood_command(target, items_path, rate, count, sources=("198.51.100.1", 250), port=0):
-    """The flood program, to be run in `inet`, against the UDP port 7000 of a computer with a public address."""
-    node = target.node
+def flood_command(node, items_path, rate, count, sources=("198.51.100.1", 250), port=0, target_port=7000):
+    """The flood program, to be run in `inet`, against a port of a node with a public address."""
     dev = node.uplink()
     _, end = node.far[dev]
     mac = json.loads(command("ip", "-n", node.name, "-j", "link", "show", dev))[0]["address"]
     address = node.addresses()[dev][0].split("/")[0]
-    return [support("flood"), end, items_path, *sources, port, address, 7000, mac, rate, count]
+    return [support("flood"), end, items_path, *sources, port, address, target_port, mac, rate, count]

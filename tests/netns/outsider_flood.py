@@ -104,7 +104,7 @@ class Flood:
 
     def run(self, count):
         """Sends so many packets and waits; (seconds, CPU seconds of the flooder)."""
-        done = self.lab.inet.run(*flood_command(self.me, self.path, RATE, count), timeout_s=120)
+        done = self.lab.inet.run(*flood_command(self.me.node, self.path, RATE, count), timeout_s=120)
         sent, seconds, cpu = done.stdout.split()
         check(int(sent) == count, f"{sent} sent")
         return float(seconds), float(cpu)
