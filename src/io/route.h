@@ -110,12 +110,17 @@ int route_entries(struct route *r, struct route_entry **out, size_t *count)
 
 /* Readable when something changed. Owned by r. */
 int route_watch_fd(const struct route *r) gv_nonnull(1);
-/*
- * Empties the watch. True when an address, an interface's state or a route of the main table
- * changed since the last call (also when the kernel had to drop messages). Changes of the interface
- * `ignore_prefix*` (such as "govpn") alone give false.
- */
-bool route_watch_changed(struct route *r, const char *ignore_prefix) gv_nonnull(1, 2);
+
+/* What route_watch_take() saw; bits. */
+enum route_change {
+	/* An address, an interface's state or a route of the main table (also when the kernel had to drop messages). */
+	ROUTE_CHANGE_OTHERS = 1 << 0,
+	/* One of our interfaces was set down, or lost an address. */
+	ROUTE_CHANGE_OURS = 1 << 1,
+};
+
+/* Empties the watch: enum route_change since the last call. Ours are the interfaces `prefix*` (such as "govpn"). */
+unsigned route_watch_take(struct route *r, const char *prefix) gv_nonnull(1, 2);
 
 GV_DEFINE_CLEANUP(struct route *, route_free)
 

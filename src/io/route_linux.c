@@ -614,11 +614,11 @@ int route_watch_fd(const struct route *r)
 }
 
 struct notice {
-	const char *ignore_prefix;
-	bool changed;
+	const char *prefix; /* of our interfaces */
+	unsigned changes;   /* enum route_change */
 };
 
-static bool is_ignored(uint32_t ifindex, const char *prefix)
+static bool is_ours(uint32_t ifindex, const char *prefix)
 {
 	char name[IF_NAMESIZE];
 
@@ -638,7 +638,7 @@ static uint32_t route_ifindex(const struct nlmsghdr *h)
 	return 0;
 }
 
-static bool link_is_ignored(const struct nlmsghdr *h, const char *prefix)
+static bool link_is_ours(const struct nlmsghdr *h, const char *prefix)
 {
 	struct attrs it = attrs_of(h, sizeof(struct ifinfomsg));
 	const struct nlattr *a;
@@ -652,54 +652,65 @@ static bool link_is_ignored(const struct nlmsghdr *h, const char *prefix)
 	return false;
 }
 
-static int on_notice(const struct nlmsghdr *h, void *user)
+static unsigned change_of(const struct nlmsghdr *h, const char *prefix)
 {
-	struct notice *n = user;
-
 	switch (h->nlmsg_type) {
 	case RTM_NEWLINK:
-	case RTM_DELLINK:
-		if (!link_is_ignored(h, n->ignore_prefix))
-			n->changed = true;
-		break;
+	case RTM_DELLINK: {
+		const struct ifinfomsg *m = header_of(h, sizeof(*m));
+		if (m == NULL || !link_is_ours(h, prefix))
+			return ROUTE_CHANGE_OTHERS;
+		/* One that is deleted shows at its descriptor. */
+		return h->nlmsg_type == RTM_NEWLINK && (m->ifi_flags & IFF_UP) == 0
+		               ? ROUTE_CHANGE_OURS
+		               : 0;
+	}
 	case RTM_NEWADDR:
 	case RTM_DELADDR: {
 		const struct ifaddrmsg *m = header_of(h, sizeof(*m));
-		if (m == NULL || !is_ignored(m->ifa_index, n->ignore_prefix))
-			n->changed = true;
-		break;
+		if (m == NULL || !is_ours(m->ifa_index, prefix))
+			return ROUTE_CHANGE_OTHERS;
+		return h->nlmsg_type == RTM_DELADDR ? ROUTE_CHANGE_OURS : 0;
 	}
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE: {
 		const struct rtmsg *m = header_of(h, sizeof(*m));
-		if (m == NULL || ((m->rtm_flags & RTM_F_CLONED) == 0 &&
-		                  !is_ignored(route_ifindex(h), n->ignore_prefix)))
-			n->changed = true;
-		break;
+		return m == NULL || ((m->rtm_flags & RTM_F_CLONED) == 0 &&
+		                     !is_ours(route_ifindex(h), prefix))
+		               ? ROUTE_CHANGE_OTHERS
+		               : 0;
 	}
 	default:
-		break;
+		return 0;
 	}
+}
+
+static int on_notice(const struct nlmsghdr *h, void *user)
+{
+	struct notice *n = user;
+
+	n->changes |= change_of(h, n->prefix);
 	return MNL_CB_OK;
 }
 
-bool route_watch_changed(struct route *r, const char *ignore_prefix)
+unsigned route_watch_take(struct route *r, const char *prefix)
 {
-	struct notice n = {.ignore_prefix = ignore_prefix};
+	const unsigned unknown = ROUTE_CHANGE_OTHERS | ROUTE_CHANGE_OURS;
+	struct notice n = {.prefix = prefix};
 
 	for (;;) {
 		ssize_t len = mnl_socket_recvfrom(r->watch, r->in, sizeof(r->in));
 		if (len < 0 && errno == ENOBUFS) {
-			n.changed = true; /* the kernel dropped notices */
+			n.changes = unknown; /* the kernel dropped notices */
 			continue;
 		}
 		if (len < 0 && errno == EINTR)
 			continue;
 		if (len <= 0)
-			return n.changed;
+			return n.changes;
 		/* A message we cannot read says at least that something happened. */
 		if (!is_sound(r->in, (size_t)len) ||
 		    mnl_cb_run(r->in, (size_t)len, 0, 0, on_notice, &n) < 0)
-			n.changed = true;
+			n.changes = unknown;
 	}
 }

@@ -44,7 +44,7 @@ class Wire:
         self.box.ip("link set in0 up", "link set out0 up")
         for node, address in ((self.a, "10.99.0.1"), (self.b, "10.99.0.2")):
             node.ip(f"addr add {address}/24 dev eth0", "link set eth0 up gso_max_segs 1")
-        self.program = lab.build_wire()
+        self.program = lab.build_tool("wire")
 
     def start(self, options, seed):
         self.stop()

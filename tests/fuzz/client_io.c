@@ -345,11 +345,11 @@ int route_watch_fd(const struct route *r)
 	return CLIENT_IO_FD_ROUTE;
 }
 
-bool route_watch_changed(struct route *r, const char *ignore_prefix)
+unsigned route_watch_take(struct route *r, const char *prefix)
 {
 	(void)r;
-	(void)ignore_prefix;
-	return true;
+	(void)prefix;
+	return ROUTE_CHANGE_OTHERS;
 }
 
 int udp_open(const struct netaddr *bind, struct udp *out)

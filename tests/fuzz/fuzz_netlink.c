@@ -146,7 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_entries(&r);
 		break;
 	case 3:
-		(void)route_watch_changed(&r, "govpn");
+		(void)route_watch_take(&r, "govpn");
 		break;
 	case 4:
 		(void)!route_link_up(&r, 7, 1380, 40);

@@ -191,7 +191,7 @@ class Node:
 
     def wire(self, *options):
         """Puts a wire with delay, loss, rate and so on (tests/support/wire.c) into this node's uplink."""
-        return self.cut().start(self.lab.build_wire(), "in0", "out0", *options, log=f"wire-{self.name}")
+        return self.cut().start(self.lab.build_tool("wire"), "in0", "out0", *options, log=f"wire-{self.name}")
 
 
 class Lab:
@@ -370,11 +370,12 @@ class Lab:
     def wait_ping(self, node, address, limit_s=10):
         self.wait(lambda: node.ping(address, wait_s=0.3), limit_s, f"ping from {node.name} to {address}")
 
-    def build_wire(self):
-        path = f"{RUN}/wire"
+    def build_tool(self, name, *options):
+        """Compiles tests/support/NAME.c; returns the path of the program (or library, by -shared)."""
+        path = f"{RUN}/{name}"
         if not os.path.exists(path):
-            source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support", "wire.c")
-            command("cc", "-O2", "-D_GNU_SOURCE", source, "-o", path)
+            source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support", f"{name}.c")
+            command("cc", "-O2", "-D_GNU_SOURCE", *options, source, "-o", path)
         return path
 
     def findings(self):

@@ -49,7 +49,7 @@ class Scenario:
 
     def constant(self, name, default):
         found = re.search(rf"^{name} = (.*)$", self.text, re.M)
-        return eval(found[1], {}) if found else default  # a literal of our own files
+        return eval(found[1], {"os": os}) if found else default  # of our own files
 
     def limit_s(self, slow):
         short = self.constant("TIME_LIMIT_S", 60)

@@ -10,6 +10,7 @@
 #include "proto/sdp/sdp.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 LOG_MODULE("link");
@@ -25,6 +26,26 @@ LOG_MODULE("link");
 
 #define ALERT_FATAL        2
 #define ALERT_CLOSE_NOTIFY 0
+
+/* Into the tables by handle and by ufrag. Returns 0, -ENOMEM. */
+static int enter(struct mesh *m, struct link *l)
+{
+	HASH_ADD(hh, m->links, handle, sizeof(l->handle), l);
+	if (l->hh.tbl == NULL)
+		return err_here(-ENOMEM);
+	HASH_ADD_KEYPTR(hh_ufrag, m->links_ufrag, l->ufrag, (unsigned)strlen(l->ufrag), l);
+	if (l->hh_ufrag.tbl == NULL) {
+		HASH_DELETE(hh, m->links, l);
+		return err_here(-ENOMEM);
+	}
+	return 0;
+}
+
+static void strike(struct mesh *m, struct link *l)
+{
+	HASH_DELETE(hh, m->links, l);
+	HASH_DELETE(hh_ufrag, m->links_ufrag, l);
+}
 
 int link_new(struct link **out, struct peer *p, bool offerer, uint64_t now_us)
 {
@@ -55,15 +76,16 @@ int link_new(struct link **out, struct peer *p, bool offerer, uint64_t now_us)
 		(void)ice_add_local(ice, &m->cands[i], now_us); /* both tables have room for ours */
 	if (m->cands_done)
 		ice_end_local(ice, now_us);
-	r = dataplane_link_add(m->c.dataplane, p->handle, l->handle, ice_local_ufrag(ice),
-	                       l->handle, shared);
+	(void)snprintf(l->ufrag, sizeof(l->ufrag), "%s", ice_local_ufrag(ice)); /* fits */
+	r = enter(m, l);
 	if (r < 0)
 		return err_up(r);
+	r = dataplane_link_add(m->c.dataplane, p->handle, l->handle, l->ufrag, l->handle, shared);
+	if (r < 0) {
+		strike(m, l);
+		return err_up(r);
+	}
 	ctl_parts_init(&l->parts);
-	size_t ufrag_len = strlen(ice_local_ufrag(ice));
-	memcpy(l->ufrag, ice_local_ufrag(ice), ufrag_len);
-	HASH_ADD(hh, m->links, handle, sizeof(l->handle), l);
-	HASH_ADD_KEYPTR(hh_ufrag, m->links_ufrag, l->ufrag, (unsigned)ufrag_len, l);
 	l->shared = GV_STEAL(shared);
 	l->ice = GV_STEAL(ice);
 	*out = GV_STEAL(l);
@@ -75,8 +97,7 @@ void link_free(struct link *l, bool polite)
 	if (l == NULL)
 		return;
 	struct mesh *m = l->peer->mesh;
-	HASH_DELETE(hh, m->links, l);
-	HASH_DELETE(hh_ufrag, m->links_ufrag, l);
+	strike(m, l);
 	if (!polite)
 		atomic_store_explicit(&l->shared->send_until_us, 0, memory_order_relaxed);
 	mesh_delete_link(m, l->handle, polite, l->shared);

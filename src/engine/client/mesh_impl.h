@@ -12,6 +12,7 @@
  *   ctlchan.c  what is said on `ctl`: confirmation, hello, ping, documents, in-band signaling
  */
 
+#include "base/mem.h"
 #include "base/netaddr.h"
 #include "base/rng.h"
 #include "crypto/cert.h"
@@ -24,6 +25,10 @@
 #include "proto/sig/ctl.h"
 #include "proto/sig/proof.h"
 
+/* uthash: checked allocation in place of exit(); tbl stays NULL when an element could not be added. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_malloc(n)  mem_alloc(1, (n))
+#define uthash_free(p, n) mem_free(p)
 #include <uthash.h>
 
 /* A link that has not carried IP this long after it began is given up. */

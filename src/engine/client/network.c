@@ -342,6 +342,7 @@ static bool open_tunnel(struct network *n)
 	if (r == TUNNEL_OK)
 		return true;
 	disconnect(n);
+	n->again = n->phase == NETWORK_CLOSING;
 	if (r != TUNNEL_LATER && n->phase == NETWORK_WAITING && !n->blocked)
 		loop_timer_start(n->retry, RETRY_SLOW_US);
 	supervisor_net_changed(n);
@@ -656,7 +657,7 @@ void network_joined(struct network *n, const struct msg_network *m)
 
 void network_stop(struct network *n)
 {
-	n->restart = false;
+	n->restart = n->again = false;
 	n->problem = (struct diag){0};
 	if (n->phase == NETWORK_DOWN || n->phase == NETWORK_CLOSING)
 		return;
@@ -692,7 +693,11 @@ void network_closed(struct network *n)
 		state_remove(s->config.state, st);
 		(void)supervisor_save(s); /* logged; the next save does it */
 	} else if (n->restart && !s->stopping) {
-		n->restart = false;
+		n->restart = n->again = false;
 		network_start(n);
+	} else if (n->again && !s->stopping) {
+		n->again = false;
+		n->phase = NETWORK_WAITING;
+		loop_timer_start(n->retry, RETRY_SLOW_US);
 	}
 }

@@ -31,6 +31,10 @@ struct peer *peer_new(struct mesh *m, const struct mesh_member *member)
 		return NULL;
 	}
 	HASH_ADD(hh, m->peers, key, SIG_KEY_SIZE, p);
+	if (p->hh.tbl == NULL) {
+		mem_free(p);
+		return NULL;
+	}
 	m->unsorted = true;
 	return p;
 }

@@ -24,6 +24,7 @@ LOG_MODULE("supervisor");
 #define STOP_TIMEOUT_US (3u * 1000000u)
 /* One move of a laptop gives dozens of changes. */
 #define ADDR_SETTLE_US (50u * 1000u)
+#define REPAIR_US      (200u * 1000u)
 /* Events of the data plane between two looks at other things. */
 #define EVENTS_PER_TURN 256
 
@@ -233,6 +234,17 @@ void supervisor_update_broadcast(struct supervisor *s)
 		                                          : "the system refuses it"));
 }
 
+void supervisor_repair_broadcast(const struct network *n)
+{
+	const struct netaddr all = netaddr_ip4(UINT32_MAX, 0);
+	const struct netprefix dst = netprefix_of(&all, 32);
+
+	/* With one that is still there nothing is to be done. */
+	if (n->sup->broadcast_ifindex == n->tun.ifindex &&
+	    route_add(n->sup->config.route, &dst, n->tun.ifindex) < 0)
+		log_debug("the broadcast route of %s cannot be repaired", n->tun.name);
+}
+
 static void check_stopped(struct supervisor *s)
 {
 	if (!s->stopping || s->done == NULL)
@@ -335,12 +347,26 @@ static void on_addr_timer(void *user)
 		sigline_network_changed(srv->line, s->addrs, s->n_addrs);
 }
 
+/* Somebody set an interface of ours down or took its addresses. A program that does it again and again gets tired first. */
+static void on_repair_timer(void *user)
+{
+	struct supervisor *s = user;
+
+	for (size_t i = 0; i < s->n_nets; i++) {
+		if (s->nets[i]->phase == NETWORK_UP)
+			tunnel_repair(s->nets[i]);
+	}
+}
+
 static void on_route_event(void *user, unsigned events)
 {
 	struct supervisor *s = user;
 
 	(void)events;
-	if (route_watch_changed(s->config.route, SUPERVISOR_IFNAME_PREFIX))
+	unsigned changes = route_watch_take(s->config.route, SUPERVISOR_IFNAME_PREFIX);
+	if ((changes & ROUTE_CHANGE_OURS) != 0)
+		loop_timer_start(s->repair_timer, REPAIR_US);
+	if ((changes & ROUTE_CHANGE_OTHERS) != 0)
 		loop_timer_start(s->addr_timer, ADDR_SETTLE_US);
 }
 
@@ -435,6 +461,8 @@ static int start_watching(struct supervisor *s)
 
 	int r = loop_timer_new(&s->addr_timer, loop, on_addr_timer, s);
 	if (r == 0)
+		r = loop_timer_new(&s->repair_timer, loop, on_repair_timer, s);
+	if (r == 0)
 		r = loop_timer_new(&s->stop_timer, loop, on_stop_timeout, s);
 	if (r == 0)
 		r = loop_fd_new(&s->route_fd, loop, route_watch_fd(s->config.route), on_route_event,
@@ -522,6 +550,7 @@ void supervisor_free(struct supervisor *s)
 	loop_fd_close(s->dataplane_fd);
 	loop_fd_close(s->route_fd);
 	loop_timer_close(s->addr_timer);
+	loop_timer_close(s->repair_timer);
 	loop_timer_close(s->stop_timer);
 	while (s->ops != NULL) {
 		/* What a worker still uses stays: the process ends before it does. */

@@ -84,10 +84,11 @@ struct network {
 	struct state_network *st; /* owned by the state */
 	struct server *server;    /* while not down */
 	enum network_phase phase;
-	bool signaling;      /* the server connected us to this network */
-	bool asked;          /* ConnectNetwork is under way */
-	bool restart;        /* after NETWORK_CLOSING begin again */
-	bool remove;         /* after NETWORK_CLOSING forget the network */
+	bool signaling; /* the server connected us to this network */
+	bool asked;     /* ConnectNetwork is under way */
+	bool restart;   /* after NETWORK_CLOSING begin again */
+	bool again;     /* after NETWORK_CLOSING wait, then try again: it could not be opened */
+	bool remove;    /* after NETWORK_CLOSING forget the network */
 	struct diag problem; /* why it is not up, or has no signaling; empty while all is well */
 	enum exit_code problem_exit;
 	bool blocked;   /* by a subnet conflict: try again when addresses change */
@@ -161,6 +162,8 @@ enum tunnel_result {
  * TUNNEL_*; -errno.
  */
 int tunnel_open(struct network *n) gv_must_check gv_nonnull(1);
+/* Brings an interface that is up for us up again, with its addresses and routes; without effect on a sound one. */
+void tunnel_repair(struct network *n) gv_nonnull(1);
 /* Begins to close; tunnel_gone() follows when the data plane let go. */
 void tunnel_close(struct network *n) gv_nonnull(1);
 /* NET_GONE: takes the interface away. */
@@ -211,6 +214,7 @@ struct supervisor {
 	uint32_t broadcast_ifindex; /* interface that has the route of 255.255.255.255; 0 none */
 	struct loop_fd *dataplane_fd, *route_fd;
 	struct loop_timer *addr_timer; /* changes come in bursts */
+	struct loop_timer *repair_timer;
 	struct loop_timer *stop_timer;
 	supervisor_done_fn done; /* while stopping */
 	void *done_user;
@@ -220,6 +224,8 @@ struct supervisor {
 /* Phase or problem of n changed: wakes the operations that wait for it, and a stop. */
 void supervisor_net_changed(struct network *n) gv_nonnull(1);
 void supervisor_update_broadcast(struct supervisor *s) gv_nonnull(1);
+/* After n's interface was down: the route is added again where it is n's. */
+void supervisor_repair_broadcast(const struct network *n) gv_nonnull(1);
 /* Saves the state; a failure is logged and the old file stays. Returns 0; -errno. */
 int supervisor_save(struct supervisor *s) gv_nonnull(1);
 /* The name this computer goes by: the chosen one, or the system's. */

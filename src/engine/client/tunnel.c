@@ -261,6 +261,18 @@ int tunnel_open(struct network *n)
 	return TUNNEL_OK;
 }
 
+void tunnel_repair(struct network *n)
+{
+	int r = address(n);
+
+	if (r < 0)
+		(void)log_err(r, "tunnel.repair", LOG_STR("interface", n->tun.name));
+	/* One that is gone shows at its descriptor. */
+	if (r == TUNNEL_OK)
+		supervisor_repair_broadcast(n);
+	log_debug("interface %s looked after", n->tun.name);
+}
+
 void tunnel_close(struct network *n)
 {
 	if (n->phase == NETWORK_CLOSING)

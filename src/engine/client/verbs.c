@@ -68,10 +68,26 @@ static bool reply_when_gone(struct op *op)
 	return true;
 }
 
+static int make_leave(struct proof_leave *out, const struct network *n)
+{
+	const struct supervisor *s = n->sup;
+
+	*out = (struct proof_leave){.session = s->session, .unix_s = clock_unix_s()};
+	memcpy(out->network_id, n->st->doc->network_id, sizeof(out->network_id));
+	memcpy(out->key, s->config.state->key, sizeof(out->key));
+	return proof_leave_sign(out, s->config.state->id);
+}
+
+/* It is decided: who is connected hears it from us too, and not before, for there is no way back. */
 static void forget(struct op *op)
 {
 	struct network *n = op->net;
+	struct proof_leave leave;
 
+	if (n->phase == NETWORK_UP && make_leave(&leave, n) == 0) {
+		mesh_say_leave(n->mesh, &leave);
+		network_pump(n);
+	}
 	n->st->up = false;
 	op->net_changed = reply_when_gone;
 	network_forget(n);
@@ -95,25 +111,19 @@ void verb_leave(struct network *n, const struct localapi_request *req, struct lo
 {
 	struct supervisor *s = n->sup;
 	struct op *op = op_new(s, call, UP_TIMEOUT_US);
-	struct proof_leave leave = {.session = s->session, .unix_s = clock_unix_s()};
+	struct proof_leave leave;
 	struct msg m = {.type = MSG_LEAVE_NETWORK};
 
 	if (op == NULL)
 		return;
 	op->net = n;
-	memcpy(leave.network_id, n->st->doc->network_id, sizeof(leave.network_id));
-	memcpy(leave.key, s->config.state->key, sizeof(leave.key));
-	int r = proof_leave_sign(&leave, s->config.state->id);
-	if (r < 0) {
-		op_fail(op, EXIT_CODE_FAILED, "%s", strerror(-r));
-		return;
-	}
-	if (n->phase == NETWORK_UP) {
-		mesh_say_leave(n->mesh, &leave);
-		network_pump(n);
-	}
 	if (req->force) {
 		forget(op);
+		return;
+	}
+	int r = make_leave(&leave, n);
+	if (r < 0) {
+		op_fail(op, EXIT_CODE_FAILED, "%s", strerror(-r));
 		return;
 	}
 	op->server = server_get(s, &n->st->server);

@@ -204,6 +204,7 @@ static void emit(struct shard *s, struct link *l, const struct out_packet *p)
 static void emit_to_all(struct shard *s, const struct out_packet *p)
 {
 	struct peer *peer;
+	bool somebody = false;
 
 	if (!bucket_take(&p->net->broadcasts, s->now_us, BROADCAST_RATE, BROADCAST_BURST)) {
 		drop(p->net->stats, DATAPLANE_DROP_TX_LIMITED, 1);
@@ -211,9 +212,13 @@ static void emit_to_all(struct shard *s, const struct out_packet *p)
 	}
 	DL_FOREACH(p->net->peers, peer)
 	{
-		if (peer->in_use != NULL && link_carries_ip(peer->in_use))
-			emit(s, peer->in_use, p);
+		if (peer->in_use == NULL || !link_carries_ip(peer->in_use))
+			continue;
+		somebody = true;
+		emit(s, peer->in_use, p);
 	}
+	if (!somebody)
+		drop(p->net->stats, DATAPLANE_DROP_TX_NO_PEER, 1);
 }
 
 static bool is_to_all(const struct net *n, const struct inner *in)

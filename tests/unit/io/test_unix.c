@@ -233,6 +233,7 @@ static void unix_client_that_does_not_read_is_not_listened_to(void **state)
 	memset(big, 'x', 1024 * 1024);
 	int fd = dial();
 	say(fd, "first\n");
+	assert_non_null(f.client);
 	assert_int_equal(unix_client_send(f.client, big, 1024 * 1024), 0);
 	mem_free(big);
 	say(fd, "second\nthird\n");
