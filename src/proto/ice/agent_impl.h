@@ -24,6 +24,7 @@
 #define ICE_MAX_PROBES      64  /* outstanding liveness and consent checks */
 #define ICE_MAX_RESPONSES   16  /* answers that wait for ice_output() */
 #define ICE_MAX_SEEN        64  /* requests remembered against replay */
+#define ICE_MAX_SOURCES     3   /* addresses that one transaction may come from */
 #define ICE_RESPONSE_MAX    128 /* bytes of one answer */
 #define ICE_LOCAL_UFRAG_LEN 8   /* 40 bits (RFC 8445 5.3: at least 24) */
 #define ICE_LOCAL_PWD_LEN   32  /* 160 bits (at least 128) */
@@ -97,6 +98,7 @@ struct ice_probe {
 struct ice_seen {
 	uint8_t id[STUN_ID_SIZE];
 	uint32_t source; /* hash of the address; 0: free */
+	bool is_copy;    /* the transaction had come from another address before */
 };
 
 struct ice_response {
@@ -186,8 +188,8 @@ struct ice_slot *ice_pair_take_remote(struct ice_agent *a);
 
 /* Puts the pair at the end of the triggered-check queue. */
 void ice_check_enqueue(struct ice_agent *a, struct ice_pair *p);
-/* An authenticated request came over this pair (RFC 8445 7.3.1.4). */
-void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, uint64_t now_us);
+/* An authenticated request came over this pair (RFC 8445 7.3.1.4); it may be a stranger's copy. */
+void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, bool is_copy, uint64_t now_us);
 /* A pair of this foundation succeeded (RFC 8445 7.2.5.3.3). */
 void ice_check_unfreeze(struct ice_agent *a, uint64_t foundation);
 /* Marks checks failed that were never answered. */
@@ -229,6 +231,8 @@ void ice_live_evaluate(struct ice_agent *a, uint64_t now_us);
 /* The next probe to send: 1, or 0. */
 int ice_live_output(struct ice_agent *a, struct ice_packet *out, uint64_t now_us);
 uint64_t ice_live_deadline(struct ice_agent *a);
+/* There is a selected pair of this generation, and it answers. */
+bool ice_live_is_well(const struct ice_agent *a);
 /* Until when the selected pair may be used. */
 uint64_t ice_live_send_until(const struct ice_agent *a);
 

@@ -131,6 +131,57 @@ static bool peer_gives_way(struct ice_agent *a, const struct stun_msg *m)
 	return false;
 }
 
+/* An address that the peer named itself, or from which it answered. */
+static bool is_of_peer(struct ice_agent *a, const struct netaddr *remote)
+{
+	const struct ice_slot *s = find_slot(a->remotes, remote);
+
+	if (s != NULL && s->c.type != ICE_CAND_PRFLX)
+		return true;
+	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
+		if (p->state == ICE_PAIR_SUCCEEDED && netaddr_equal(&p->addr, remote))
+			return true;
+	}
+	return false;
+}
+
+enum origin {
+	ORIGIN_FIRST,  /* a transaction that did not come before, or comes again from there */
+	ORIGIN_COPY,   /* came from another address as well */
+	ORIGIN_REPLAY, /* from too many */
+};
+
+/*
+ * A peer sends each transaction from one address, so the same one from another is a replay: a stranger who listens could
+ * have our requests sent to a third address. But his copy may have come first; so the peer's own addresses count
+ * always, and while no path is well a few of those that only checks name, with fewer requests of ours.
+ */
+static enum origin find_origin(struct ice_agent *a, const struct stun_msg *m,
+                               const struct netaddr *remote)
+{
+	uint32_t source = netaddr_hash(remote, 0) | 1;
+	unsigned sources = 0;
+
+	for (unsigned i = 0; i < ICE_MAX_SEEN; i++) {
+		const struct ice_seen *s = &a->seen[i];
+
+		if (s->source == 0 || memcmp(s->id, m->id, STUN_ID_SIZE) != 0)
+			continue;
+		if (s->source == source)
+			return s->is_copy ? ORIGIN_COPY : ORIGIN_FIRST;
+		sources++;
+	}
+	bool is_copy = sources > 0 && !is_of_peer(a, remote);
+	if (is_copy && (ice_live_is_well(a) || sources >= ICE_MAX_SOURCES))
+		return ORIGIN_REPLAY;
+	struct ice_seen *s = &a->seen[a->seen_next];
+	a->seen_next = (a->seen_next + 1) % ICE_MAX_SEEN;
+	memcpy(s->id, m->id, STUN_ID_SIZE);
+	s->source = source;
+	s->is_copy = is_copy;
+	return is_copy ? ORIGIN_COPY : ORIGIN_FIRST;
+}
+
 /* RFC 8445 7.3.1.3: an address that no candidate of the peer named. */
 static struct ice_slot *learn_remote(struct ice_agent *a, const struct netaddr *remote,
                                      const struct stun_msg *m, uint64_t now_us)
@@ -156,7 +207,7 @@ static struct ice_slot *learn_remote(struct ice_agent *a, const struct netaddr *
 
 /* What a check tells us about the path it came on. */
 static void learn(struct ice_agent *a, const struct netaddr *local, const struct netaddr *remote,
-                  const struct stun_msg *m, uint64_t now_us)
+                  const struct stun_msg *m, enum origin origin, uint64_t now_us)
 {
 	struct ice_pair *p = ice_pair_find(a, local, remote);
 
@@ -174,43 +225,7 @@ static void learn(struct ice_agent *a, const struct netaddr *local, const struct
 	ice_live_heard(a, p, now_us);
 	if (m->use_candidate)
 		ice_live_nominated(a, p, now_us);
-	ice_check_trigger(a, p, now_us);
-}
-
-/* An address that the peer named itself, or from which it answered. */
-static bool is_of_peer(struct ice_agent *a, const struct netaddr *remote)
-{
-	const struct ice_slot *s = find_slot(a->remotes, remote);
-
-	if (s != NULL && s->c.type != ICE_CAND_PRFLX)
-		return true;
-	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
-		if (p->state == ICE_PAIR_SUCCEEDED && netaddr_equal(&p->addr, remote))
-			return true;
-	}
-	return false;
-}
-
-/*
- * The same transaction from another address is a replay: a peer sends each from one. Without this a stranger who
- * listens could have our requests sent to a third address. When his copy was faster, the one from the peer's own
- * address still counts, else he could silence the peer.
- */
-static bool is_replayed(struct ice_agent *a, const struct stun_msg *m, const struct netaddr *remote)
-{
-	uint32_t source = netaddr_hash(remote, 0) | 1;
-
-	for (unsigned i = 0; i < ICE_MAX_SEEN; i++) {
-		const struct ice_seen *s = &a->seen[i];
-
-		if (s->source != 0 && memcmp(s->id, m->id, STUN_ID_SIZE) == 0)
-			return s->source != source && !is_of_peer(a, remote);
-	}
-	struct ice_seen *s = &a->seen[a->seen_next];
-	a->seen_next = (a->seen_next + 1) % ICE_MAX_SEEN;
-	memcpy(s->id, m->id, STUN_ID_SIZE);
-	s->source = source;
-	return false;
+	ice_check_trigger(a, p, origin == ORIGIN_COPY, now_us);
 }
 
 static int handle_request(struct ice_agent *a, const struct netaddr *local,
@@ -218,8 +233,10 @@ static int handle_request(struct ice_agent *a, const struct netaddr *local,
 {
 	const struct ice_creds *c = find_creds(a, m);
 
-	if (c == NULL || !stun_msg_verify(m, c->local_pwd, ICE_LOCAL_PWD_LEN) ||
-	    is_replayed(a, m, remote))
+	if (c == NULL || !stun_msg_verify(m, c->local_pwd, ICE_LOCAL_PWD_LEN))
+		return ICE_IGNORED;
+	enum origin origin = find_origin(a, m, remote);
+	if (origin == ORIGIN_REPLAY)
 		return ICE_IGNORED;
 	if (m->unknown_count > 0) {
 		respond_error(a, local, remote, m, c, STUN_ERROR_UNKNOWN_ATTRIBUTE);
@@ -237,7 +254,7 @@ static int handle_request(struct ice_agent *a, const struct netaddr *local,
 		return ICE_OK;
 	}
 	respond_success(a, local, remote, m, c);
-	learn(a, local, remote, m, now_us);
+	learn(a, local, remote, m, origin, now_us);
 	return ICE_OK;
 }
 

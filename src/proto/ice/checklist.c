@@ -6,9 +6,9 @@
 #include <string.h>
 
 /*
- * Once a path stands: requests to an address that only an incoming check named, until it answers. A replayed check
- * can make us send one answer and this many requests to whoever it claims to come from: below three bytes for one.
- * (Before that the credentials are too young for a replay that answer.c does not know.)
+ * Requests to an address that only an incoming check named, until it answers: while a path is well, and always when the
+ * check is a copy of one from elsewhere. A replayed check can make us send one answer and this many requests to whoever
+ * it claims to come from: below three bytes for one. A true peer repeats its check, and each time ours begins again.
  */
 #define UNPROVEN_SENT_MAX 2
 
@@ -81,7 +81,13 @@ static void hasten(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 	p->is_extra = true;
 }
 
-void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
+/* Nothing but requests says that the peer is at the remote address. */
+static bool is_unproven(const struct ice_pair *p)
+{
+	return p->remote_type == ICE_CAND_PRFLX && p->answered_us == 0;
+}
+
+void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, bool is_copy, uint64_t now_us)
 {
 	switch (p->state) {
 	case ICE_PAIR_FREE:
@@ -93,7 +99,7 @@ void ice_check_trigger(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 	case ICE_PAIR_FROZEN:
 	case ICE_PAIR_WAITING:
 	case ICE_PAIR_FAILED:
-		if (p->remote_type == ICE_CAND_PRFLX && p->answered_us == 0 && a->selected != NULL)
+		if (is_unproven(p) && (is_copy || ice_live_is_well(a)))
 			p->sent_max = UNPROVEN_SENT_MAX;
 		else
 			p->sent_max = a->timing->sent_max;
@@ -128,11 +134,24 @@ static bool has_run_out(const struct ice_pair *p, uint64_t now_us)
 	return p->state == ICE_PAIR_IN_PROGRESS && p->sent >= p->sent_max && p->due_us <= now_us;
 }
 
+/* The peer's checks came through, so only loss can be in the way: the first path is tried for until the end. */
+static bool is_worth_more(const struct ice_agent *a, const struct ice_pair *p)
+{
+	return !p->old && (a->selected == NULL || a->selected->old) && !a->failed &&
+	       p->heard_us != 0 && !is_unproven(p);
+}
+
 void ice_check_expire(struct ice_agent *a, uint64_t now_us)
 {
 	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
-		if (has_run_out(p, now_us))
+		if (!has_run_out(p, now_us))
+			continue;
+		if (is_worth_more(a, p)) {
+			p->state = ICE_PAIR_WAITING;
+			p->sent_max = a->timing->sent_max;
+		} else {
 			ice_check_fail(a, p);
+		}
 	}
 }
 

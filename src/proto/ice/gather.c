@@ -17,6 +17,7 @@
 #define LAST_WAIT_US     2000000u /* from the last request to giving up */
 #define AGAIN_MIN_US     15000000u
 #define AGAIN_SPREAD_US  10000000u
+#define AGAIN_SOON_US    1000000u
 #define ID_RANDOM        8
 #define GATHER_MAX_TASKS (GATHER_MAX_BASES * GATHER_MAX_SERVERS)
 
@@ -29,6 +30,7 @@ enum task_state {
 /* One base asking one server. */
 struct task {
 	enum task_state state;
+	bool silent;    /* the question before was not answered */
 	bool settled;   /* was answered or given up since the base was added */
 	bool has_event; /* `mapped` is to be told */
 	struct netaddr base, server, mapped;
@@ -81,6 +83,15 @@ static void rest(struct gather *g, struct task *t, uint64_t now_us)
 	t->state = TASK_RESTING;
 	t->settled = true;
 	t->due_us = now_us + AGAIN_MIN_US + rng_below(&g->rng, AGAIN_SPREAD_US);
+}
+
+/* No answer. The server is asked once more soon: loss can do that, and a path may wait for what it sees. */
+static void give_up(struct gather *g, struct task *t, uint64_t now_us)
+{
+	rest(g, t, now_us);
+	if (!t->silent)
+		t->due_us = now_us + AGAIN_SOON_US;
+	t->silent = true;
 }
 
 /* The place of a base, or of the first free one when it is unknown; GATHER_MAX_BASES when full. */
@@ -170,16 +181,16 @@ int gather_input(struct gather *g, const struct netaddr *local, const struct net
 	struct task *t = NULL;
 
 	if (stun_msg_parse(data, len, &m) == STUN_MSG_OK && m.method == STUN_METHOD_BINDING &&
-	    (m.class == STUN_CLASS_SUCCESS || m.class == STUN_CLASS_ERROR) &&
-	    stun_peek_prefix(data) == g->prefix)
+	    m.class == STUN_CLASS_SUCCESS && stun_peek_prefix(data) == g->prefix)
 		t = find_task(g, local, remote, m.id + 4);
-	if (t == NULL || (m.class == STUN_CLASS_SUCCESS &&
-	                  (m.unknown_count > 0 || !is_plausible(&m.mapped, &t->base)))) {
+	/* An error ends nothing: whoever sees the question can write one. A server that means it says it again. */
+	if (t == NULL || m.unknown_count > 0 || !is_plausible(&m.mapped, &t->base)) {
 		g->dropped++;
 		return GATHER_IGNORED;
 	}
 	rest(g, t, now_us);
-	if (m.class == STUN_CLASS_SUCCESS && !netaddr_equal(&m.mapped, &t->mapped)) {
+	t->silent = false;
+	if (!netaddr_equal(&m.mapped, &t->mapped)) {
 		t->has_event = !is_known(g, t, &m.mapped);
 		t->mapped = m.mapped;
 	}
@@ -269,7 +280,7 @@ void gather_timeout(struct gather *g, uint64_t now_us)
 		if (t->state == TASK_RESTING)
 			begin(g, t, now_us);
 		else if (t->sent == SENT_MAX)
-			rest(g, t, now_us);
+			give_up(g, t, now_us);
 	}
 }
 

@@ -8,8 +8,8 @@
  *
  * Does:      asks each server from each base of the same family, all in parallel, with the retransmissions of
  *            RFC 8489 6.2.1 (first after 500 ms, 7 sent; the pause is not doubled beyond 1 s, so that the answer is
- *            known before a user gives up, also at 20 % loss each way); asks again each 15 to 25 s, which keeps
- *            the NAT's mapping and notices when it changed.
+ *            known before a user gives up, also at 20 % loss each way; once more after 1 s of silence); asks again
+ *            each 15 to 25 s, which keeps the NAT's mapping and notices when it changed.
  * Does not:  open sockets, resolve server names, make candidates (the owner does: ice_cand_local()).
  * Thread:    the owner's.
  * Memory:    all at gather_new().

@@ -28,6 +28,7 @@
 #define FAIL_GRACE_US     (5 * ICE_S)  /* a peer-reflexive candidate may still come */
 #define FAIL_US           (30 * ICE_S)
 #define RENOMINATE_US     (5 * ICE_S)
+#define REMIND_US         (1 * ICE_S) /* pause between two checks of a pair that waits for the nomination */
 
 static bool is_govpn(const struct ice_agent *a)
 {
@@ -38,6 +39,11 @@ static bool is_govpn(const struct ice_agent *a)
 static struct ice_pair *current_selected(const struct ice_agent *a)
 {
 	return a->selected != NULL && !a->selected->old ? a->selected : NULL;
+}
+
+bool ice_live_is_well(const struct ice_agent *a)
+{
+	return current_selected(a) != NULL && !a->probing;
 }
 
 uint64_t ice_live_send_until(const struct ice_agent *a)
@@ -540,12 +546,42 @@ static void consider_nomination(struct ice_agent *a, uint64_t now_us)
 	}
 }
 
-static bool all_failed(struct ice_agent *a)
+/* Waits for the peer's nomination: its checks may have got lost, and ours make it check again. */
+static bool wants_reminder(const struct ice_agent *a, const struct ice_pair *p)
+{
+	return a->role == ICE_ROLE_CONTROLLED && a->start_us != 0 && !a->failed &&
+	       current_selected(a) == NULL && p->valid && !p->old && p->state == ICE_PAIR_SUCCEEDED;
+}
+
+static void remind(struct ice_agent *a, uint64_t now_us)
+{
+	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
+		if (!wants_reminder(a, p) || now_us < p->answered_us + REMIND_US)
+			continue;
+		p->sent_max = a->timing->sent_max;
+		ice_check_enqueue(a, p);
+	}
+}
+
+static uint64_t remind_deadline(struct ice_agent *a)
+{
+	uint64_t due_us = CLOCK_NEVER;
+
+	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
+		if (wants_reminder(a, p))
+			due_us = GV_MIN(due_us, p->answered_us + REMIND_US);
+	}
+	return due_us;
+}
+
+static bool all_failed(struct ice_agent *a, uint64_t now_us)
 {
 	if (!a->local_ended || !a->remote_ended)
 		return false;
 	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
-		if (!p->old && p->state != ICE_PAIR_FAILED)
+		/* A pair over which the peer was just heard is about to be checked again. */
+		if (!p->old && (p->state != ICE_PAIR_FAILED ||
+		                (p->heard_us != 0 && now_us < p->heard_us + FAIL_GRACE_US)))
 			return false;
 	}
 	return true;
@@ -558,7 +594,7 @@ static void consider_failure(struct ice_agent *a, uint64_t now_us)
 	if (now_us < a->start_us + FAIL_GRACE_US)
 		return;
 	a->fail_us = a->start_us + FAIL_US;
-	if (now_us >= a->start_us + FAIL_US || all_failed(a)) {
+	if (now_us >= a->start_us + FAIL_US || all_failed(a, now_us)) {
 		a->failed = true;
 		a->ev_failed = true;
 	}
@@ -577,6 +613,7 @@ void ice_live_evaluate(struct ice_agent *a, uint64_t now_us)
 		rotate(a, now_us);
 	}
 	consider_nomination(a, now_us);
+	remind(a, now_us);
 	consider_failure(a, now_us);
 }
 
@@ -593,7 +630,8 @@ uint64_t ice_live_deadline(struct ice_agent *a)
 		due_us = GV_MIN(due_us, a->first_valid_us + a->timing->settle_us);
 	if (s == NULL && a->start_us != 0 && !a->failed)
 		due_us = GV_MIN(due_us, a->fail_us);
-	uint64_t revive_us = CLOCK_NEVER;
+	uint64_t remind_us = remind_deadline(a), revive_us = CLOCK_NEVER;
+	due_us = GV_MIN(due_us, remind_us);
 	if (a->probing && a->selected != NULL)
 		revive_us = GV_MAX(a->revive_us, a->selected->heard_us + SILENCE_US);
 	else if (a->lost && a->selected == NULL && is_govpn(a))

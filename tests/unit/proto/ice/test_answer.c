@@ -460,6 +460,105 @@ static void request_overtaken_by_replay_is_answered(void **state)
 }
 
 /*
+ * A stranger's copy of a check that comes before the check itself does not keep the peer out, whether its address is
+ * known or not. Until a path stands the stranger gets the requests of one check, as anybody whose check comes first.
+ */
+static void request_overtaken_by_its_copy_is_answered(void **state)
+{
+	struct lone l;
+	struct ice_packet p;
+	struct netaddr stranger = addr("203.0.113.66:4000"), unknown = addr("203.0.113.9:4000");
+	uint8_t data[256];
+	size_t to_stranger = 0;
+
+	(void)state;
+	lone_init(&l, ICE_ROLE_CONTROLLED, ICE_MODE_GOVPN);
+	lone_set_remote(&l);
+	assert_int_equal(add_remote(l.a, "192.0.2.2:4000", 0, l.now_us), ICE_OK);
+	size_t n = make_request(&l, FLAW_NONE, false, data, sizeof(data));
+	assert_int_equal(ice_input(l.a, &l.local, &l.remote, data, n, l.now_us), ICE_OK);
+	assert_int_equal(ice_input(l.a, &l.local, &stranger, data, n, l.now_us), ICE_OK);
+	n = make_request(&l, FLAW_NONE, false, data, sizeof(data));
+	assert_int_equal(ice_input(l.a, &l.local, &stranger, data, n, l.now_us), ICE_OK);
+	assert_int_equal(ice_input(l.a, &l.local, &unknown, data, n, l.now_us), ICE_OK);
+	assert_int_equal(ice_input(l.a, &l.local, &l.remote, data, n, l.now_us), ICE_OK);
+	for (unsigned i = 0; i < 200; i++) {
+		while (ice_output(l.a, &p, l.now_us) == 1)
+			to_stranger += netaddr_equal(&p.remote, &stranger) ? p.len : 0;
+		l.now_us += 10 * MS;
+		ice_timeout(l.a, l.now_us);
+	}
+	assert_true(to_stranger > 0 && to_stranger <= 10 * n);
+	/* Not one transaction from everywhere. */
+	unsigned taken = 0;
+	for (unsigned i = 0; i < 20; i++) {
+		struct netaddr elsewhere = netaddr_ip4(0xcb007164u + i, 4000);
+
+		taken += ice_input(l.a, &l.local, &elsewhere, data, n, l.now_us) == ICE_OK;
+	}
+	assert_true(taken < ICE_MAX_SOURCES);
+	ice_free(l.a);
+}
+
+/* Loss took the peer's nomination: the controlled side checks again until it comes. */
+static void request_missing_nomination_is_reminded_of(void **state)
+{
+	struct lone l;
+	struct ice_packet p;
+	struct stun_msg m;
+
+	(void)state;
+	lone_init(&l, ICE_ROLE_CONTROLLED, ICE_MODE_STANDARD);
+	lone_set_remote(&l);
+	assert_int_equal(add_remote(l.a, "192.0.2.2:4000", 0, l.now_us), ICE_OK);
+	for (unsigned i = 0; i < 5; i++) {
+		uint64_t before_us = l.now_us;
+
+		assert_true(next_sent(&l, &p, &m));
+		assert_int_equal(m.class, STUN_CLASS_REQUEST);
+		assert_true(i == 0 || l.now_us == before_us + 1 * S);
+		assert_int_equal(feed_answer(&l, &p, PEER_PWD, &l.remote), ICE_OK);
+	}
+	assert_int_equal(feed_request(&l, FLAW_NONE, true), ICE_OK);
+	assert_true(next_sent(&l, &p, &m));
+	assert_int_equal(m.class, STUN_CLASS_SUCCESS);
+	assert_false(next_sent(&l, &p, &m)); /* selected now: nothing before consent */
+	ice_free(l.a);
+}
+
+/* The peer's checks come through, so only loss can take the answers: it is asked until the time to connect is over. */
+static void request_heard_without_answers_is_asked_to_the_end(void **state)
+{
+	struct lone l;
+	struct ice_packet p;
+	struct stun_msg m;
+	unsigned failed = 0;
+
+	(void)state;
+	lone_init(&l, ICE_ROLE_CONTROLLING, ICE_MODE_STANDARD);
+	lone_set_remote(&l);
+	assert_int_equal(add_remote(l.a, "192.0.2.2:4000", 0, l.now_us), ICE_OK);
+	ice_end_local(l.a, l.now_us);
+	ice_end_remote(l.a, l.now_us);
+	assert_int_equal(feed_request(&l, FLAW_NONE, false), ICE_OK);
+	uint64_t last_us = l.now_us;
+	while (l.now_us < START + 40 * S) {
+		struct ice_event e;
+
+		if (next_sent(&l, &p, &m))
+			last_us = l.now_us;
+		else
+			l.now_us += 1 * S;
+		ice_timeout(l.a, l.now_us);
+		while (ice_event(l.a, &e) == 1)
+			failed += e.type == ICE_EVENT_FAILED;
+	}
+	assert_true(last_us > START + 25 * S);
+	assert_int_equal(failed, 1);
+	ice_free(l.a);
+}
+
+/*
  * A check that the real peer never got through, sent on by a stranger from his address: less than three bytes go
  * there for one that came, and the path does not move.
  */
@@ -683,6 +782,9 @@ int main(void)
 		cmocka_unit_test(answer_from_elsewhere_or_forged_is_ignored),
 		cmocka_unit_test(request_replayed_gets_nothing),
 		cmocka_unit_test(request_overtaken_by_replay_is_answered),
+		cmocka_unit_test(request_overtaken_by_its_copy_is_answered),
+		cmocka_unit_test(request_missing_nomination_is_reminded_of),
+		cmocka_unit_test(request_heard_without_answers_is_asked_to_the_end),
 		cmocka_unit_test(request_redirected_is_not_amplified_and_moves_nothing),
 		cmocka_unit_test(requests_from_many_addresses_stay_bounded),
 		cmocka_unit_test(answers_not_fetched_are_bounded),
