@@ -7,10 +7,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* Enough for some 20 ms at 1 Gbit/s in either direction while the thread is busy elsewhere. */
@@ -373,6 +375,15 @@ int udp_send(struct udp *u, const struct netaddr *local, const struct netaddr *r
 		n = sendmsg(u->fd, &m, 0);
 	} while (n < 0 && errno == EINTR);
 	return n >= 0 ? UDP_OK : send_result(errno);
+}
+
+size_t udp_unsent(const struct udp *u)
+{
+	int bytes = 0;
+
+	if (u->fd < 0 || ioctl(u->fd, SIOCOUTQ, &bytes) != 0 || bytes < 0)
+		return 0;
+	return (size_t)bytes;
 }
 
 /* Fills local address, interface, segment size and losses from the control data. */

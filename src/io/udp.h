@@ -84,6 +84,12 @@ int udp_send_batch(struct udp *u, const struct netaddr *local, const struct neta
 int udp_send(struct udp *u, const struct netaddr *local, const struct netaddr *remote,
              const void *data, size_t len) gv_must_check gv_nonnull(1, 2, 3, 4);
 
+/*
+ * Bytes that the kernel holds of what was sent: in queues on the way out, their bookkeeping included. UDP_NULL and errors
+ * give 0.
+ */
+size_t udp_unsent(const struct udp *u) gv_nonnull(1);
+
 /* What one receive gave: `len` bytes of datagrams of `size` bytes each, the last one may be shorter. */
 struct udp_train {
 	struct netaddr local;  /* where it was sent to (port 0), and the interface it came by */

@@ -10,5 +10,6 @@ void shard_turn(struct shard *s, uint64_t now_us)
 {
 	s->now_us = now_us;
 	run_timers(s);
+	run_queues(s);
 	run_commands(s);
 }

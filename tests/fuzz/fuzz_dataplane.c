@@ -147,6 +147,7 @@ static struct world {
 	size_t tun_len;
 	int tun_error;
 	enum udp_result send_result;
+	size_t unsent; /* as the kernel would say */
 } w;
 
 static void must(bool ok)
@@ -202,6 +203,11 @@ int udp_send_batch(struct udp *u, const struct netaddr *local, const struct neta
 		peer_datagram(p.data, p.len);
 	}
 	return w.send_result;
+}
+
+size_t udp_unsent(const struct udp *u)
+{
+	return u->family == NETADDR_IP4 ? w.unsent : 0;
 }
 
 int udp_send(struct udp *u, const struct netaddr *local, const struct netaddr *remote,
@@ -486,6 +492,7 @@ static void begin(uint8_t mode)
 
 	w.server = (mode & 1) != 0;
 	w.send_result = UDP_OK;
+	w.unsent = 0;
 	w.now_us = 1000000000;
 	add_net(mode);
 	make_peer();
@@ -844,6 +851,7 @@ static void step(void)
 	case STEP_SOCKET:
 		b = bytes_read_u8(&w.in);
 		w.send_result = (enum udp_result)(b % (UDP_REFUSED + 1));
+		w.unsent = b >= 128 ? (size_t)b << 13 : 0;
 		break;
 	case STEPS:
 		break;

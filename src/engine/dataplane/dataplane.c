@@ -242,6 +242,7 @@ static void fill_net(struct net *n, uint32_t id, const struct dataplane_net_conf
 	n->stats = shared;
 	n->tun_fd = -1; /* the descriptors are taken over by the shard */
 	n->udp4 = n->udp6 = UDP_NULL;
+	n->gate = GATE_INIT;
 	n->tun_source = (struct source){.kind = SOURCE_TUN, .net = n};
 	n->udp4_source = (struct source){.kind = SOURCE_UDP, .net = n, .udp = &n->udp4};
 	n->udp6_source = (struct source){.kind = SOURCE_UDP, .net = n, .udp = &n->udp6};
@@ -264,12 +265,15 @@ int dataplane_net_add(struct dataplane *d, uint32_t net, const struct dataplane_
 	if (m == NULL)
 		return err_here(-ENOMEM);
 	struct net *n = mem_new(struct net);
+	struct rng rng = rng_os();
+	struct fq_config queue = {
+		.packets = QUEUE_PACKETS, .slot_bytes = QUEUE_SLOT_BYTES, .seed = rng_u32(&rng)};
 	m->net_moved = n;
 	if (n != NULL) {
 		fill_net(n, net, c, shared);
 		n->by_host = mem_new_array(struct peer *, n->hosts);
 	}
-	if (n == NULL || n->by_host == NULL) {
+	if (n == NULL || n->by_host == NULL || fq_new(&n->queue, &queue) < 0) {
 		command_free(m);
 		return err_here(-ENOMEM);
 	}

@@ -173,6 +173,7 @@ bool link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_
 	                      memory_order_relaxed);
 	switch (udp_send_batch(link_udp(l), &l->local, &l->remote, b, NULL)) {
 	case UDP_OK:
+		queue_sent(s, l->peer->net, b->len);
 		return true;
 	case UDP_AGAIN:
 		*why = DATAPLANE_DROP_TX_QUEUE;

@@ -40,6 +40,7 @@ void net_free(struct net *n)
 		close(n->tun_fd);
 	udp_close(&n->udp4);
 	udp_close(&n->udp6);
+	fq_free(n->queue);
 	mem_free(n->by_host);
 	mem_free(n);
 }

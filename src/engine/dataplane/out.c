@@ -29,8 +29,7 @@ struct out_packet {
 	size_t len;
 };
 
-/* Sends the train being filled. */
-static void flush(struct shard *s)
+void out_flush(struct shard *s)
 {
 	struct train *t = &s->train;
 	enum dataplane_drop why;
@@ -53,17 +52,26 @@ static void flush(struct shard *s)
 	t->bytes = 0;
 }
 
-/* Appends packets to the train of l, sending it whenever it is full. */
-static void append(struct shard *s, struct link *l, const struct pkt *pkts, size_t n)
+/* The train being filled is one of l from now on. */
+static void begin_train(struct shard *s, struct link *l)
 {
 	struct train *t = &s->train;
 
 	if (t->link != l)
-		flush(s);
+		out_flush(s);
+	t->link = l;
+	if (t->batch.count == 0)
+		t->batch.cap = gate_train_bytes(&l->peer->net->gate, QUEUE_DATAGRAM_BYTES);
+}
+
+void out_append(struct shard *s, struct link *l, const struct pkt *pkts, size_t n)
+{
+	struct train *t = &s->train;
+
 	while (n > 0) {
 		int result = 0;
 
-		t->link = l;
+		begin_train(s, l);
 		size_t k = sctp_tunnel_send(l->keys.sctp, (uint16_t)l->ip_stream, pkts, n,
 		                            &t->batch, s->now_us, &result);
 		t->packets += (uint32_t)k;
@@ -78,7 +86,7 @@ static void append(struct shard *s, struct link *l, const struct pkt *pkts, size
 			drop(l->peer->stats, DATAPLANE_DROP_TX_QUEUE, n);
 			return;
 		}
-		flush(s);
+		out_flush(s);
 	}
 }
 
@@ -86,8 +94,12 @@ static void flush_bunch(struct shard *s)
 {
 	struct bunch *b = &s->bunch;
 
-	if (b->count > 0)
-		append(s, b->link, b->pkts, b->count);
+	if (b->count == 0)
+		return;
+	if (queue_wanted(b->link->peer->net))
+		queue_push(s, b->link, b->pkts, b->count);
+	else
+		out_append(s, b->link, b->pkts, b->count);
 	b->count = 0;
 }
 
@@ -118,8 +130,8 @@ static bool answer_too_big(struct shard *s, const struct out_packet *p, uint32_t
 	return true;
 }
 
-/* Segments that need fragments, by way of the scratch memory. */
-static void emit_large(struct shard *s, struct link *l, struct segment *cut)
+/* Segments that must wait or need fragments, as many as the scratch memory holds. */
+static void emit_copies(struct shard *s, struct link *l, struct segment *cut)
 {
 	size_t used = 0, n = 0;
 
@@ -133,7 +145,10 @@ static void emit_large(struct shard *s, struct link *l, struct segment *cut)
 		used += len;
 		n++;
 	}
-	append(s, l, s->cut_pkts, n);
+	if (queue_wanted(l->peer->net))
+		queue_push(s, l, s->cut_pkts, n);
+	else
+		out_append(s, l, s->cut_pkts, n);
 }
 
 /*
@@ -145,15 +160,17 @@ static void emit_cut(struct shard *s, struct link *l, struct segment *cut)
 	struct train *t = &s->train;
 	uint8_t *places[BATCH_MAX_COUNT];
 
-	if (t->link != l)
-		flush(s);
 	while (segment_next_len(cut) > 0) {
+		if (queue_wanted(l->peer->net)) {
+			emit_copies(s, l, cut);
+			continue;
+		}
+		begin_train(s, l);
 		size_t len = segment_next_len(cut);
 		size_t n = GV_MIN(segment_equal(cut), (size_t)BATCH_MAX_COUNT);
 		unsigned first = t->batch.count;
 		int result = 0;
 
-		t->link = l;
 		size_t k = sctp_tunnel_reserve(l->keys.sctp, (uint16_t)l->ip_stream, len, n, places,
 		                               &t->batch, s->now_us, &result);
 		for (size_t i = 0; i < k; i++)
@@ -162,12 +179,12 @@ static void emit_cut(struct shard *s, struct link *l, struct segment *cut)
 		t->packets += (uint32_t)k;
 		t->bytes += k * len;
 		if (result == SCTP_TOO_LARGE) {
-			emit_large(s, l, cut);
+			emit_copies(s, l, cut);
 		} else if (result != SCTP_OK || (k == 0 && t->batch.count == 0)) {
 			drop(l->peer->stats, DATAPLANE_DROP_TX_QUEUE, segment_count(cut));
 			return;
 		} else if (k < n) {
-			flush(s);
+			out_flush(s);
 		}
 	}
 }
@@ -289,5 +306,5 @@ void out_tun(struct shard *s, struct net *n)
 		used = s->bunch.count > 0 ? used + (((size_t)len + 63) & ~(size_t)63) : 0;
 	}
 	flush_bunch(s);
-	flush(s);
+	out_flush(s);
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 LOG_MODULE("dataplane");
@@ -209,15 +210,42 @@ static void run_timers(struct shard *s)
 	}
 }
 
-static int wait_ms(const struct shard *s)
+/* --- waiting ------------------------------------------------------------------------------------- */
+
+#define WAIT_MAX_US 60000000u
+
+static uint64_t wait_us(const struct shard *s)
 {
-	if (s->timer_count == 0)
-		return -1;
-	uint64_t now = clock_now_us(), at = s->timers[0]->timer_us;
-	if (at <= now)
-		return 0;
-	uint64_t ms = (at - now + 999) / 1000;
-	return ms > 60000 ? 60000 : (int)ms;
+	uint64_t at = s->timer_count > 0 ? s->timers[0]->timer_us : CLOCK_NEVER;
+	uint64_t now = clock_now_us();
+
+	for (unsigned i = 0; i < DATAPLANE_MAX_NETS; i++) {
+		if (s->nets[i] != NULL)
+			at = GV_MIN(at, queue_deadline_us(s->nets[i]));
+	}
+	return at <= now ? 0 : GV_MIN(at - now, (uint64_t)WAIT_MAX_US);
+}
+
+/* A closed gate is looked at again after a fraction of a millisecond, which epoll_wait() does not know. */
+static int wait_events(const struct shard *s, struct epoll_event *ev)
+{
+	uint64_t us = wait_us(s);
+	struct timespec t = {.tv_sec = (time_t)(us / 1000000),
+	                     .tv_nsec = (long)(us % 1000000) * 1000};
+	int n = epoll_pwait2(s->epoll_fd, ev, EPOLL_EVENTS, &t, NULL);
+
+	/* Before Linux 5.11. */
+	if (n < 0 && errno == ENOSYS)
+		n = epoll_wait(s->epoll_fd, ev, EPOLL_EVENTS, (int)((us + 999) / 1000));
+	return n;
+}
+
+static void run_queues(struct shard *s)
+{
+	for (unsigned i = 0; i < DATAPLANE_MAX_NETS; i++) {
+		if (s->nets[i] != NULL && queue_wanted(s->nets[i]))
+			queue_run(s, s->nets[i]);
+	}
 }
 
 /* --- commands ------------------------------------------------------------------------------------ */
@@ -376,7 +404,7 @@ void *shard_run(void *user)
 
 	while (!s->stop) {
 		bool commands = false;
-		int n = epoll_wait(s->epoll_fd, ev, EPOLL_EVENTS, wait_ms(s));
+		int n = wait_events(s, ev);
 
 		s->now_us = clock_now_us();
 		for (int i = 0; i < n; i++) {
@@ -386,6 +414,7 @@ void *shard_run(void *user)
 			run_source(s, source);
 		}
 		run_timers(s);
+		run_queues(s);
 		/* Last, because a command may free what an epoll event names. */
 		if (commands)
 			run_commands(s);

@@ -10,6 +10,7 @@
  *   net.c        networks and peers: tables by address, STUN names, addresses of links
  *   link.c       one link: SCTP, data channels, records, events
  *   out.c        TUN -> UDP
+ *   queue.c      packets that wait for a slow interface (gate.c says when)
  *   in.c         UDP -> link: train, demultiplexing, records
  *   deliver.c    link -> TUN: inner checks, joining, write
  *
@@ -24,9 +25,11 @@
 #include "base/netaddr.h"
 #include "crypto/record.h"
 #include "engine/dataplane/dataplane.h"
+#include "engine/dataplane/gate.h"
 #include "io/udp.h"
 #include "proto/dcep/channel.h"
 #include "proto/ip/coalesce.h"
+#include "proto/ip/fq.h"
 #include "proto/ip/inner.h"
 #include "proto/ip/vnet.h"
 #include "proto/sctp/sctp.h"
@@ -169,6 +172,11 @@ struct stun_gather {
 	bool used;
 };
 
+/* Packets that wait while the gate is closed: at 100 Mbit/s some 60 ms of full ones. Their tags are peers. */
+#define QUEUE_PACKETS        512
+#define QUEUE_SLOT_BYTES     1408
+#define QUEUE_DATAGRAM_BYTES (LINK_PAYLOAD_BYTES + 93)
+
 /* Records of type 23 that came before the keys. */
 #define HELD_RECORDS 64
 #define HELD_BYTES   2048
@@ -230,6 +238,8 @@ struct net {
 	struct bucket broadcasts, toobigs;
 	struct early early[NET_EARLY];
 	unsigned early_next; /* the place that is taken next */
+	struct gate gate; /* of both sockets */
+	struct fq *queue; /* owned */
 };
 
 struct peer {
@@ -447,10 +457,26 @@ bool link_carries_ip(const struct link *l);
 /* Seals a train and sends it on the path. False: *why its packets were dropped. */
 bool link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why);
 
+/* --- queue.c --- */
+
+/* The next packets of this network have to wait, or stand behind others that do. */
+bool queue_wanted(const struct net *n);
+/* Copies of packets to a peer; what is lost instead is counted. */
+void queue_push(struct shard *s, struct link *l, const struct pkt *pkts, size_t n);
+/* A train of so many bytes was given to a socket of n. */
+void queue_sent(struct shard *s, struct net *n, size_t bytes);
+/* Sends what waits as far as the gate allows. */
+void queue_run(struct shard *s, struct net *n);
+/* When queue_run() has something to do again; UINT64_MAX: never. */
+uint64_t queue_deadline_us(const struct net *n);
+
 /* --- out.c, in.c, deliver.c --- */
 
 /* Reads the TUN until it is empty or a budget is used. */
 void out_tun(struct shard *s, struct net *n);
+/* Adds packets to the train of l, which is sent when it is full or another link has its turn. */
+void out_append(struct shard *s, struct link *l, const struct pkt *pkts, size_t n);
+void out_flush(struct shard *s);
 /* Reads the socket likewise. */
 void in_udp(struct shard *s, struct net *n, struct udp *u);
 /* Records of type 23 that waited for the keys of l, which are here now; their bytes are changed. */
