@@ -238,8 +238,8 @@ struct net {
 	struct bucket broadcasts, toobigs;
 	struct early early[NET_EARLY];
 	unsigned early_next; /* the place that is taken next */
-	struct gate gate; /* of both sockets */
-	struct fq *queue; /* owned */
+	struct gate gate;    /* of both sockets */
+	struct fq *queue;    /* owned */
 };
 
 struct peer {
