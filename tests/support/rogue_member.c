@@ -45,7 +45,7 @@
 
 #define JOBS     4
 #define AT_ONCE  256 /* items of one job in one turn of the packet thread */
-#define TICK_MS  1
+#define TICK_NS  1000000
 #define LINE_MAX 512
 
 #define ITEM_HEADER      5
@@ -88,8 +88,10 @@ static uint32_t ahead;
 /* The functions of the product that are replaced, and what stands in for them. */
 void *__real_shard_run(void *user);
 void *__wrap_shard_run(void *user);
-int __real_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms);
-int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms);
+int __real_epoll_pwait2(int fd, struct epoll_event *events, int max, const struct timespec *timeout,
+                        const sigset_t *mask);
+int __wrap_epoll_pwait2(int fd, struct epoll_event *events, int max, const struct timespec *timeout,
+                        const sigset_t *mask);
 void __real_link_input(struct shard *s, struct link *l, const struct pkt *in, size_t n);
 void __wrap_link_input(struct shard *s, struct link *l, const struct pkt *in, size_t n);
 int __real_record_seal(struct record *r, struct batch *b);
@@ -391,8 +393,10 @@ void *__wrap_shard_run(void *user)
 	return __real_shard_run(user);
 }
 
-int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
+int __wrap_epoll_pwait2(int fd, struct epoll_event *events, int max, const struct timespec *timeout,
+                        const sigset_t *mask)
 {
+	static const struct timespec tick = {.tv_nsec = TICK_NS};
 	bool busy = false;
 
 	shard->now_us = clock_now_us();
@@ -402,9 +406,9 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_m
 			run_job(&jobs[i]);
 		busy = busy || jobs[i].used;
 	}
-	if (busy && (timeout_ms < 0 || timeout_ms > TICK_MS))
-		timeout_ms = TICK_MS;
-	return __real_epoll_wait(fd, events, max, timeout_ms);
+	if (busy && (timeout->tv_sec > 0 || timeout->tv_nsec > TICK_NS))
+		timeout = &tick;
+	return __real_epoll_pwait2(fd, events, max, timeout, mask);
 }
 
 void __wrap_link_input(struct shard *s, struct link *l, const struct pkt *in, size_t n)
