@@ -6,9 +6,12 @@
 #include "base/log.h"
 #include "engine/server/hub_impl.h"
 
+#include <string.h>
+
 LOG_MODULE("expiry");
 
-#define TOUCH_EACH_S 3600
+#define TOUCH_EACH_S  3600
+#define TOUCH_WAIT_US (60 * UINT64_C(1000000))
 /* In one round; the next day goes on. */
 #define DELETE_MAX 1000
 
@@ -18,6 +21,36 @@ int expiry_touch(struct hub *h, const struct store_network *n, int64_t unix_s)
 		return 0;
 	int r = store_network_touch(h->store, n->id, unix_s);
 	return r < 0 ? err_up(r) : 0;
+}
+
+void expiry_touch_later(struct hub *h, const struct store_network *n, const struct hub_time *t)
+{
+	if (t->unix_s - n->active_unix_s < TOUCH_EACH_S && t->unix_s >= n->active_unix_s)
+		return;
+	for (size_t i = 0; i < h->n_touched; i++) {
+		if (memcmp(h->touched[i].b, n->id, NETID_SIZE) == 0)
+			return;
+	}
+	if (h->n_touched == HUB_TOUCHED_MAX)
+		return; /* as long as somebody is connected, the daily round does it */
+	if (h->n_touched == 0)
+		h->touch_at_us = t->us + TOUCH_WAIT_US;
+	memcpy(h->touched[h->n_touched++].b, n->id, NETID_SIZE);
+}
+
+void expiry_touch_now(struct hub *h, const struct hub_time *t)
+{
+	int r = store_begin(h->store);
+
+	for (size_t i = 0; r == 0 && i < h->n_touched; i++)
+		r = store_network_touch(h->store, h->touched[i].b, t->unix_s);
+	if (r == 0)
+		r = store_commit(h->store);
+	h->n_touched = 0;
+	if (r < 0) {
+		store_rollback(h->store);
+		(void)log_err(r, "expiry.touch"); /* the next connection to them tries again */
+	}
 }
 
 /* Connected members use a network even if they never reconnect. */

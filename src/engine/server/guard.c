@@ -68,7 +68,7 @@ static int refuse_for(struct hub_request *q, const struct store_failures *f, int
 	return hub_refuse(q, MSG_ERROR_RATE_LIMITED, "%s", text);
 }
 
-static int check_address(struct hub_request *q)
+int guard_check_address(struct hub_request *q)
 {
 	struct scope s = address_scope(&q->conn->remote);
 	struct store_failures f;
@@ -98,7 +98,7 @@ int guard_check(struct hub_request *q, const uint8_t id[static NETID_SIZE])
 	}
 	if (f.count >= NETWORK_FAILURES)
 		return refuse_for(q, &f, NETWORK_WINDOW_S, "too many wrong passwords");
-	return check_address(q);
+	return guard_check_address(q);
 }
 
 static int count(struct hub_request *q, const struct scope *s, int64_t window_s)
@@ -108,10 +108,15 @@ static int count(struct hub_request *q, const struct scope *s, int64_t window_s)
 
 	if (r < 0)
 		return err_up(r);
+	bool is_new = f.streak == 0;
+
 	f.count++;
 	f.streak++;
 	r = store_failures_set(q->hub->store, s->b, s->n, &f);
-	return r < 0 ? err_up(r) : 0;
+	if (r < 0)
+		return err_up(r);
+	q->hub->failures += is_new;
+	return 0;
 }
 
 int guard_failed(struct hub_request *q, const uint8_t id[static NETID_SIZE])
@@ -152,9 +157,6 @@ int guard_lookup_failed(struct hub_request *q)
 
 	if (r < 0)
 		return err_up(r);
-	r = check_address(q);
-	if (r != 0)
-		return r < 0 ? err_up(r) : r;
 	r = count(q, &s, ADDRESS_WINDOW_S);
 	if (r == 0)
 		r = store_commit(q->hub->store);
@@ -163,14 +165,25 @@ int guard_lookup_failed(struct hub_request *q)
 	return hub_refuse(q, MSG_ERROR_NO_SUCH_NETWORK, "no network has this code");
 }
 
+/*
+ * Strangers can make a row for each of their addresses and for each network they think of. Where these become too many, the
+ * windows that are over go first, then all; the rows of networks that exist stay, and they alone protect a password.
+ */
 int guard_purge(struct hub *h, int64_t unix_s)
 {
+	static const int64_t ages_s[] = {PURGE_AFTER_S, ADDRESS_WINDOW_S, NETWORK_WINDOW_S, -1};
 	int r = store_begin(h->store);
 
-	if (r == 0)
-		r = store_failures_purge(h->store, unix_s - PURGE_AFTER_S);
+	for (size_t i = 0; r == 0 && i < GV_ARRAY_SIZE(ages_s); i++) {
+		r = store_failures_purge(h->store, unix_s - ages_s[i]);
+		if (r == 0)
+			r = store_failures_count(h->store, &h->failures);
+		if (h->failures < GUARD_ROWS_MAX / 2)
+			break;
+	}
 	if (r == 0)
 		r = store_commit(h->store);
+	h->purge_at = GV_MAX(h->failures + GUARD_ROWS_MAX / 4, (uint64_t)GUARD_ROWS_MAX);
 	if (r < 0) {
 		store_rollback(h->store);
 		return err_up(r);

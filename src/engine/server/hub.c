@@ -85,17 +85,39 @@ static void fail(struct hub *h, struct hub_conn *c)
 	set_ready(h, c);
 }
 
+static void fail_slow(struct hub *h, struct hub_conn *c)
+{
+	h->stats.slow_readers++;
+	log_limited(LOG_LEVEL_WARN, 10, "hub.slow_reader", LOG_U64("bytes", c->out_bytes));
+	fail(h, c);
+}
+
+/* All queues together are too long: the longest goes, not the one that happens to be next. */
+static void make_room(struct hub *h)
+{
+	struct hub_conn *c, *longest = NULL;
+
+	DL_FOREACH(h->conns, c)
+	{
+		if (longest == NULL || c->out_bytes > longest->out_bytes)
+			longest = c;
+	}
+	if (longest != NULL)
+		fail_slow(h, longest);
+}
+
 static void push(struct hub *h, struct hub_conn *c, struct hub_text *text)
 {
 	if (c->is_closing)
 		return;
-	if (c->out_bytes + text->bytes.len > HUB_QUEUE_MAX ||
-	    h->stats.queued_bytes + text->bytes.len > HUB_QUEUES_MAX) {
-		h->stats.slow_readers++;
-		log_limited(LOG_LEVEL_WARN, 10, "hub.slow_reader", LOG_U64("bytes", c->out_bytes));
-		fail(h, c);
+	if (c->out_bytes + text->bytes.len > HUB_QUEUE_MAX) {
+		fail_slow(h, c);
 		return;
 	}
+	if (h->stats.queued_bytes + text->bytes.len > h->limits.queues_bytes)
+		make_room(h);
+	if (c->is_closing)
+		return;
 	struct hub_out *out = mem_new(struct hub_out);
 	if (out == NULL) {
 		fail(h, c);
@@ -190,8 +212,13 @@ int hub_new(struct hub **out, const struct hub_config *config, const struct hub_
 		r = quota_table_new(&h->creates, &h->limits.create, QUOTA_BLOCKS, rng_u32(&h->rng));
 	if (r == 0)
 		r = quota_table_new(&h->logins, &h->limits.login, QUOTA_BLOCKS, rng_u32(&h->rng));
+	if (r == 0)
+		r = store_counts(h->store, &h->stats.networks, &h->stats.members);
+	if (r == 0)
+		r = store_failures_count(h->store, &h->failures);
 	if (r < 0)
 		return err_up(r);
+	h->purge_at = GUARD_ROWS_MAX;
 	h->stats.start_unix_s = t->unix_s;
 	h->cleanup_at_us = t->us + 60 * UINT64_C(1000000);
 	*out = GV_STEAL(h);
@@ -376,7 +403,9 @@ uint64_t hub_deadline_us(const struct hub *h)
 
 	if (h->waiting != NULL)
 		deadline = GV_MIN(deadline, h->waiting->opened_us + HUB_AUTH_TIMEOUT_US);
-	return deadline;
+	if (h->n_touched > 0)
+		deadline = GV_MIN(deadline, h->touch_at_us);
+	return h->failures >= h->purge_at ? 0 : deadline;
 }
 
 void hub_timeout(struct hub *h, const struct hub_time *t)
@@ -384,6 +413,13 @@ void hub_timeout(struct hub *h, const struct hub_time *t)
 	while (h->waiting != NULL && t->us >= h->waiting->opened_us + HUB_AUTH_TIMEOUT_US) {
 		h->stats.login_timeouts++;
 		hub_drop(h, h->waiting, MSG_ERROR_NOT_AUTHENTICATED, "no login within 10 seconds");
+	}
+	if (h->n_touched > 0 && t->us >= h->touch_at_us)
+		expiry_touch_now(h, t);
+	if (h->failures >= h->purge_at) {
+		int r = guard_purge(h, t->unix_s);
+		if (r < 0)
+			(void)log_err(r, "guard.purge"); /* it is tried again after some more */
 	}
 	if (t->us >= h->cleanup_at_us) {
 		h->cleanup_at_us = t->us + CLEANUP_US;
@@ -408,13 +444,9 @@ void hub_shutdown(struct hub *h)
 		text_unref(text);
 }
 
-int hub_stats(struct hub *h, struct hub_stats *out)
+void hub_stats(const struct hub *h, struct hub_stats *out)
 {
-	h->stats.computers = HASH_COUNT(h->by_key);
-	h->stats.active_networks = HASH_COUNT(h->nets);
-	int r = store_counts(h->store, &h->stats.networks, &h->stats.members);
-	if (r < 0)
-		return err_up(r);
 	*out = h->stats;
-	return 0;
+	out->computers = HASH_COUNT(h->by_key);
+	out->active_networks = HASH_COUNT(h->nets);
 }

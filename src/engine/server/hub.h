@@ -11,7 +11,7 @@
  *            be closed, and hub_deadline_us() for the next hub_timeout(). No callbacks.
  * Thread:    control.
  * Memory:    bounded: connections by max_conns, the queue of each by HUB_QUEUE_MAX, all queues together by
- *            HUB_QUEUES_MAX. A text that goes to many is kept once.
+ *            queues_bytes. A text that goes to many is kept once.
  * Time:      struct hub_time in each call.
  * Blocking:  requests that change something wait for the disk (store).
  */
@@ -33,7 +33,6 @@ struct store;
 #define HUB_QUEUE_MAX (5u * 1024 * 1024)
 /* A member whose queue is longer than this gets no more forwarded messages until it reads. */
 #define HUB_FORWARD_MAX (2u * 1024 * 1024)
-#define HUB_QUEUES_MAX  (256u * 1024 * 1024)
 
 #define HUB_FIRST_MAX 8192 /* bytes of a message before login */
 
@@ -52,6 +51,7 @@ struct hub_time {
 
 struct hub_limits {
 	size_t max_conns;
+	size_t queues_bytes;       /* of all connections; then the longest queue is closed */
 	uint64_t networks;         /* on this server */
 	uint32_t networks_owned;   /* by one key */
 	uint32_t networks_joined;  /* by one key */
@@ -65,7 +65,8 @@ struct hub_limits {
 
 /* What a person's server may take. */
 #define HUB_LIMITS_DEFAULT                                                       \
-	((struct hub_limits){.max_conns = 16384,                                 \
+	((struct hub_limits){.max_conns = 20000,                                 \
+	                     .queues_bytes = 256u * 1024 * 1024,                 \
 	                     .networks = 100000,                                 \
 	                     .networks_owned = 32,                               \
 	                     .networks_joined = 256,                             \
@@ -105,7 +106,7 @@ struct hub_stats {
 	uint64_t networks, members; /* on disk */
 };
 
-/* *out is owned by the caller. Returns 0; -ENOMEM. */
+/* *out is owned by the caller. Counts what is in the store. Returns 0; -ENOMEM; -errno. */
 int hub_new(struct hub **out, const struct hub_config *config, const struct hub_time *t)
 	gv_must_check gv_nonnull(1, 2, 3);
 /* Frees with all connections. NULL is allowed. */
@@ -151,8 +152,7 @@ void hub_timeout(struct hub *h, const struct hub_time *t) gv_nonnull(1, 2);
 /* Tells everybody that the server ends; from now on requests and new connections are refused. */
 void hub_shutdown(struct hub *h) gv_nonnull(1);
 
-/* Reads the store for the last two fields. Returns 0; -errno. */
-int hub_stats(struct hub *h, struct hub_stats *out) gv_must_check gv_nonnull(1, 2);
+void hub_stats(const struct hub *h, struct hub_stats *out) gv_nonnull(1, 2);
 
 GV_DEFINE_CLEANUP(struct hub *, hub_free)
 

@@ -91,6 +91,8 @@ struct hub_conn {
 	UT_hash_handle hh;
 };
 
+#define HUB_TOUCHED_MAX 1024
+
 struct hub {
 	struct store *store;
 	struct hub_limits limits;
@@ -103,9 +105,14 @@ struct hub {
 	struct quota_table *changes, *creates, *logins;
 
 	struct hub_conn *conns, *waiting, *ready;
-	struct hub_conn *by_key; /* hash of logged-in connections */
-	struct hub_net *nets;    /* hash */
+	struct hub_conn *by_key;                  /* hash of logged-in connections */
+	struct hub_net *nets;                     /* hash */
+	struct store_id touched[HUB_TOUCHED_MAX]; /* to be marked as used, at touch_at_us */
+	size_t n_touched;
+	uint64_t touch_at_us;
 	uint64_t cleanup_at_us;
+	uint64_t failures; /* rows of failed joins in the store */
+	uint64_t purge_at; /* that many are too many */
 	bool is_stopping;
 	struct hub_stats stats;
 };
@@ -232,15 +239,27 @@ int guard_passed(struct hub_request *q, const uint8_t id[static NETID_SIZE])
 	gv_must_check gv_nonnull(1, 2);
 /* The owner renewed the document. Returns 0; -errno. */
 int guard_reset(struct hub *h, const uint8_t id[static NETID_SIZE]) gv_must_check gv_nonnull(1, 2);
-/* Counts a failed look-up of a code. Refuses, with rate_limited when it was one too many. */
+/* Whether the address failed too often to be answered, right or wrong. Refuses with rate_limited. */
+int guard_check_address(struct hub_request *q) gv_must_check gv_nonnull(1);
+/* Counts a failed look-up of a code, and refuses. Own transaction. */
 int guard_lookup_failed(struct hub_request *q) gv_must_check gv_nonnull(1);
-/* Own transaction. Returns 0; -errno. */
+/* Rows of failed joins that are kept, apart from those of networks that exist. */
+#define GUARD_ROWS_MAX 100000
+/* Forgets old failures, and newer ones as well where there are too many. Own transaction. Returns 0; -errno. */
 int guard_purge(struct hub *h, int64_t unix_s) gv_must_check gv_nonnull(1);
 
 /* ---- expiry.c ---- */
 
 void expiry_run(struct hub *h, const struct hub_time *t) gv_nonnull(1, 2);
-/* Marks the network as used, at most once an hour. Returns 0; -errno. */
+/*
+ * Marks the network as used within a minute, at most once an hour, together with others: nobody waits for it, and nobody is
+ * refused because it cannot be written.
+ */
+void expiry_touch_later(struct hub *h, const struct store_network *n, const struct hub_time *t)
+	gv_nonnull(1, 2, 3);
+/* Own transaction: writes what was put off. */
+void expiry_touch_now(struct hub *h, const struct hub_time *t) gv_nonnull(1, 2);
+/* In the caller's transaction, at most once an hour. Returns 0; -errno. */
 int expiry_touch(struct hub *h, const struct store_network *n, int64_t unix_s)
 	gv_must_check gv_nonnull(1, 2);
 

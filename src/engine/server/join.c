@@ -36,32 +36,55 @@ static void join_deinit(struct join *j)
 }
 
 /*
- * Tests the admission. Guesses are counted; the holder of a link's seed cannot guess and is neither limited by the guesses of
- * others nor counted.
+ * Whether a wrong admission would be a guess. The holder of a link's seed cannot guess, and is not held up by those who do;
+ * nor are computers that the owner has named.
  */
+static bool is_guess(const struct join *j)
+{
+	const struct document *doc = j->doc;
+
+	if (doc == NULL)
+		return true;
+	const struct document_invite *invite = document_find_invite(doc, j->a.invite_key);
+	if (invite != NULL && invite->kind == DOCUMENT_INVITE_LINK)
+		return false;
+	return memcmp(j->a.key, doc->owner, SIG_KEY_SIZE) != 0 &&
+	       !document_has_member(doc, j->a.key) && !document_is_banned(doc, j->a.key);
+}
+
+/*
+ * The same work for a network that does not exist as for a wrong password: the time of the answer tells nobody which networks
+ * there are.
+ */
+static int verify(const struct join *j)
+{
+	struct document nobody = {0};
+
+	if (j->doc != NULL)
+		return admission_verify(&j->a, j->doc, NULL);
+	memcpy(nobody.network_id, j->a.network_id, NETID_SIZE);
+	int r = admission_verify(&j->a, &nobody, NULL);
+	return r < 0 ? err_up(r) : ADMISSION_NOT_A_MEMBER;
+}
+
+/* Tests the admission. Guesses are counted, and what is beyond the limit is not even tested: its time would tell. */
 static int test_admission(struct join *j)
 {
 	struct hub_request *q = j->q;
 	const uint8_t *id = q->msg->join_network.network_id;
-	bool is_password = false;
-	int result = ADMISSION_NOT_A_MEMBER;
+	bool guess = is_guess(j);
+	int r = guess ? guard_check(q, id) : 0;
 
-	if (j->doc != NULL) {
-		const struct document_invite *invite =
-			document_find_invite(j->doc, j->a.invite_key);
-		is_password = invite != NULL && invite->kind == DOCUMENT_INVITE_PASSWORD;
-		result = admission_verify(&j->a, j->doc, NULL);
-		if (result < 0)
-			return err_up(result);
-	}
-	if (result == ADMISSION_OK && !is_password)
+	if (r != 0)
+		return r < 0 ? err_up(r) : r;
+	int result = verify(j);
+	if (result < 0)
+		return err_up(result);
+	if (result == ADMISSION_OK && !guess)
 		return 0;
 	if (result == ADMISSION_BANNED)
 		return hub_refuse(q, MSG_ERROR_BANNED,
 		                  "the owner removed this computer from the network");
-	int r = guard_check(q, id);
-	if (r != 0)
-		return r < 0 ? err_up(r) : r;
 	if (result == ADMISSION_INVITE_EXPIRED)
 		return hub_refuse(q, MSG_ERROR_INVITE_REFUSED, "the invite has expired");
 	r = result == ADMISSION_OK ? guard_passed(q, id) : guard_failed(q, id);
@@ -211,10 +234,6 @@ static int join_tell(struct join *j)
 	memcpy(m.computer_notice.network_id, j->n.id, NETID_SIZE);
 	if (!j->was_member || !was_connected || j->renamed)
 		hub_broadcast(q->hub, j->n.id, q->conn, &m);
-	if (!j->was_member) {
-		q->hub->stats.joins++;
-		log_info("network.joined", LOG_STR("code", j->n.code));
-	}
 	return 0;
 }
 
@@ -233,6 +252,11 @@ int join_network(struct hub_request *q)
 		r = join_write(&j);
 	if (r == 0)
 		r = store_commit(q->hub->store);
+	if (r == 0 && !j.was_member) {
+		q->hub->stats.joins++;
+		q->hub->stats.members++;
+		log_limited(LOG_LEVEL_INFO, 60, "network.joined", LOG_STR("code", j.n.code));
+	}
 	if (r == 0)
 		r = join_tell(&j);
 	join_deinit(&j);

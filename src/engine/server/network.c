@@ -18,7 +18,6 @@ LOG_MODULE("network");
 int network_load(struct hub_request *q, const uint8_t id[static NETID_SIZE],
                  struct store_network *n, struct document **doc)
 {
-	struct diag diag = {0};
 	int r = store_network_get(q->hub->store, id, n);
 
 	if (r == STORE_NOT_FOUND)
@@ -26,7 +25,7 @@ int network_load(struct hub_request *q, const uint8_t id[static NETID_SIZE],
 		                  "the server does not know this network");
 	if (r < 0)
 		return err_up(r);
-	r = document_parse(doc, n->document, n->document_n, id, &diag);
+	r = document_parse_verified(doc, n->document, n->document_n, id);
 	if (r < 0)
 		return err_up(r);
 	return r != DOCUMENT_OK ? err_here(-EUCLEAN) : 0; /* it was checked before it was stored */
@@ -98,17 +97,15 @@ static int parse_new_document(struct hub_request *q, const struct msg_blob *blob
 static int check_create_limits(struct hub_request *q)
 {
 	struct hub *h = q->hub;
-	uint64_t owned = 0, networks = 0, members = 0;
+	uint64_t owned = 0;
 	int r = store_networks_owned(h->store, q->conn->key, &owned);
 
-	if (r == 0)
-		r = store_counts(h->store, &networks, &members);
 	if (r < 0)
 		return err_up(r);
 	if (owned >= h->limits.networks_owned)
 		return hub_refuse(q, MSG_ERROR_TOO_MANY, "one computer can own %u networks",
 		                  h->limits.networks_owned);
-	if (networks >= h->limits.networks)
+	if (h->stats.networks >= h->limits.networks)
 		return hub_refuse(q, MSG_ERROR_TOO_MANY, "this server takes no more networks");
 	if (!quota_table_take(h->creates, &q->conn->remote, q->t->us)) {
 		q->retry_after_s = 60;
@@ -168,15 +165,16 @@ static int create_new(struct hub_request *q, struct store_network *n, const stru
 		r = create_write(q, n, doc, a);
 	if (r == 0)
 		r = store_commit(q->hub->store);
-	if (r == 0)
-		r = presence_add(q->hub, q->conn, n->id);
-	if (r == 0)
-		r = network_reply(q, MSG_NETWORK_CREATED, n, doc);
 	if (r != 0)
 		return r < 0 ? err_up(r) : r;
 	q->hub->stats.networks_created++;
-	log_info("network.created", LOG_STR("code", n->code));
-	return 0;
+	q->hub->stats.networks++;
+	q->hub->stats.members++;
+	log_limited(LOG_LEVEL_INFO, 60, "network.created", LOG_STR("code", n->code));
+	r = presence_add(q->hub, q->conn, n->id);
+	if (r == 0)
+		r = network_reply(q, MSG_NETWORK_CREATED, n, doc);
+	return r < 0 ? err_up(r) : 0;
 }
 
 static int create_in_transaction(struct hub_request *q, const struct document *doc,
@@ -239,7 +237,9 @@ int network_lookup(struct hub_request *q)
 
 	if (!netid_parse_code(q->msg->lookup_network.code, code))
 		return hub_refuse(q, MSG_ERROR_BAD_REQUEST, "a network code has ten letters");
-	int r = store_network_find(q->hub->store, code, m.network_found.network_id);
+	int r = guard_check_address(q);
+	if (r == 0)
+		r = store_network_find(q->hub->store, code, m.network_found.network_id);
 	if (r == STORE_NOT_FOUND)
 		r = guard_lookup_failed(q);
 	if (r == 0)
@@ -281,10 +281,13 @@ int network_delete(struct hub *h, const uint8_t id[static NETID_SIZE], const cha
 		r = guard_reset(h, id);
 	if (r == 0)
 		r = store_commit(h->store);
-	if (r == 0)
+	if (r == 0) {
+		h->stats.networks--;
+		h->stats.members -= n;
 		tell_deleted(h, id, reason, except, members, n);
-	else
+	} else {
 		store_rollback(h->store);
+	}
 	store_members_free(members, n);
 	return r == 0 ? 0 : err_here(r < 0 ? r : -ENOENT);
 }
@@ -295,7 +298,7 @@ static int leave_owner(struct hub_request *q, const uint8_t id[static NETID_SIZE
 
 	if (r < 0)
 		return err_up(r);
-	log_info("network.deleted");
+	log_limited(LOG_LEVEL_INFO, 60, "network.deleted");
 	return 0;
 }
 
@@ -316,6 +319,7 @@ static int leave_member(struct hub_request *q, const uint8_t id[static NETID_SIZ
 		r = store_commit(h->store);
 	if (r < 0)
 		return err_up(r);
+	h->stats.members--;
 	presence_remove(h, q->conn, id);
 	struct msg m = {
 		.type = MSG_COMPUTER_LEFT,

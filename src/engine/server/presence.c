@@ -150,20 +150,6 @@ static int load_self(struct hub_request *q, const uint8_t id[static NETID_SIZE],
 	return r < 0 ? err_up(r) : 0;
 }
 
-/* Inside a transaction: takes a newer admission, marks the network as used. */
-static int connect_write(struct hub_request *q, const struct store_network *n,
-                         const struct document *doc, struct store_member *self, bool *renamed)
-{
-	const struct msg_blob *admission = &q->msg->connect_network.admission;
-	int r = 0;
-
-	if (admission->n > 0)
-		r = update_admission(q, doc, self, admission, renamed);
-	if (r == 0)
-		r = expiry_touch(q->hub, n, q->t->unix_s);
-	return r < 0 ? err_up(r) : r;
-}
-
 /* Adds the presence, answers, tells the others. */
 static int connect_now(struct hub_request *q, const struct store_network *n,
                        const struct document *doc, const struct store_member *self, bool renamed)
@@ -204,15 +190,18 @@ int presence_connect(struct hub_request *q)
 	if (q->conn->n_nets >= HUB_NETWORKS_CONN && !presence_has(q->conn, id))
 		return hub_refuse(q, MSG_ERROR_TOO_MANY, "at most %d networks at a time",
 		                  HUB_NETWORKS_CONN);
-	int r = store_begin(q->hub->store);
+	/* Whoever brings nothing new only reads, and can connect on a full disk. */
+	int r = store_begin_read(q->hub->store);
 	if (r == 0)
 		r = network_load(q, id, &n, &doc);
 	if (r == 0)
 		r = load_self(q, id, doc, &self);
-	if (r == 0)
-		r = connect_write(q, &n, doc, &self, &renamed);
+	if (r == 0 && q->msg->connect_network.admission.n > 0)
+		r = update_admission(q, doc, &self, &q->msg->connect_network.admission, &renamed);
 	if (r == 0)
 		r = store_commit(q->hub->store);
+	if (r == 0)
+		expiry_touch_later(q->hub, &n, q->t);
 	if (r == 0)
 		r = connect_now(q, &n, doc, &self, renamed);
 	store_network_deinit(&n);
@@ -307,7 +296,7 @@ int presence_networks(struct hub_request *q)
 	if (ids == NULL || rows == NULL || docs == NULL || infos == NULL)
 		r = err_here(-ENOMEM);
 	if (r == 0)
-		r = store_begin(q->hub->store);
+		r = store_begin_read(q->hub->store);
 	if (r == 0)
 		r = store_networks_of(q->hub->store, q->conn->key, ids, max, &n);
 	for (size_t i = 0; r == 0 && i < n; i++)

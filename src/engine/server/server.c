@@ -143,15 +143,14 @@ static void on_timer(void *user)
 
 /* ---- HTTP ---- */
 
-static int metrics_now(struct server *s, struct metrics *m)
+static void metrics_now(struct server *s, struct metrics *m)
 {
 	*m = (struct metrics){.sockets = ws_server_conns(s->ws),
 	                      .now_unix_s = clock_unix_s(),
 	                      .max_computers_network = MSG_COMPUTERS_MAX,
 	                      .expire_s = s->config.expire_s};
 	stun_service_stats(s->stun, &m->stun);
-	int r = hub_stats(s->hub, &m->hub);
-	return r < 0 ? err_up(r) : 0;
+	hub_stats(s->hub, &m->hub);
 }
 
 static int answer(struct server *s, const char *path, struct ws_response *out)
@@ -163,18 +162,18 @@ static int answer(struct server *s, const char *path, struct ws_response *out)
 	out->status = 200;
 	out->type = "text/plain; charset=utf-8";
 	if (strcmp(path, "/health") == 0) {
-		r = metrics_now(s, &m); /* reads the database */
+		r = store_check(s->store);
 		return r < 0 ? err_up(r) : buf_add_str(&out->body, "OK\n");
 	}
 	if (strcmp(path, "/stats") == 0) {
 		out->type = "application/json";
-		r = metrics_now(s, &m);
-		return r < 0 ? err_up(r) : metrics_json(&m, &out->body);
+		metrics_now(s, &m);
+		return metrics_json(&m, &out->body);
 	}
 	if (strcmp(path, "/metrics") == 0) {
 		out->type = "text/plain; version=0.0.4";
-		r = metrics_now(s, &m);
-		return r < 0 ? err_up(r) : metrics_prometheus(&m, &out->body);
+		metrics_now(s, &m);
+		return metrics_prometheus(&m, &out->body);
 	}
 	out->type = "text/html; charset=utf-8";
 	if (strcmp(path, "/") == 0)
@@ -260,8 +259,17 @@ static int open_store(struct server *s, struct diag *diag)
 		return SERVER_BAD_DATA;
 	}
 	if (r == -EACCES || r == -EROFS) {
-		diag_set(diag, "cannot write the database %s", path);
+		diag_set(diag, "cannot write the database %.100s%s%.60s", path,
+		         why.text[0] != '\0' ? ": " : "", why.text);
 		return SERVER_DENIED;
+	}
+	if (r == -EBUSY) {
+		diag_set(diag, "%s: another program writes to the database", path);
+		return SERVER_IN_USE;
+	}
+	if (r == -ENOSPC) {
+		diag_set(diag, "%s: no space is left to make the database", path);
+		return SERVER_BAD_DATA;
 	}
 	if (r == -EUCLEAN) {
 		diag_set(diag, "%s: the database is damaged", path);

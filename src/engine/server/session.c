@@ -14,6 +14,9 @@ LOG_MODULE("session");
 /* A connection that goes on sending after so many refusals in a row is closed. */
 #define REFUSED_MAX 1000
 
+#define FAILURE_LINES 60 /* a minute, in the log */
+#define BUSY_RETRY_S  5  /* another program writes to the database */
+
 #define URL_SIZE (PROOF_HOST_MAX + 16)
 
 void session_challenge(struct hub *h, struct hub_conn *c, const struct hub_time *t)
@@ -138,8 +141,8 @@ static int authenticate(struct hub_request *q)
 	if (r < 0)
 		return err_up(r);
 	reply_authenticated(q, hi);
-	log_info("session.login", LOG_STR("computer", hub_conn_label(c, label)),
-	         LOG_STR("name", a->name));
+	log_limited(LOG_LEVEL_INFO, 120, "session.login",
+	            LOG_STR("computer", hub_conn_label(c, label)), LOG_STR("name", a->name));
 	return 0;
 }
 
@@ -206,7 +209,12 @@ static void answer(struct hub_request *q)
 		return;
 	store_rollback(q->hub->store);
 	if (r != HUB_REFUSED) {
-		(void)log_err(r, "session.failed", LOG_STR("type", msg_type_name(q->msg->type)));
+		static struct log_limit limit; /* a full disk must not be filled by saying so */
+
+		if (log_limit_pass(&limit, FAILURE_LINES))
+			(void)log_err(r, "session.failed",
+			              LOG_STR("type", msg_type_name(q->msg->type)));
+		q->retry_after_s = r == -EBUSY ? BUSY_RETRY_S : 0;
 		hub_refuse(q, MSG_ERROR_SERVER_ERROR,
 		           "the server could not do it; nothing was changed");
 	}

@@ -11,7 +11,8 @@
  * Thread:    the thread that opened it.
  * Memory:    results are owned by the caller and freed by the _deinit or _free named with them.
  * Time:      wall-clock seconds as arguments. A committed transaction is on disk when store_commit() returns.
- * Blocking:  yes, for disk writes; a locked database is waited for at most 2 s.
+ * Blocking:  yes, for disk writes; while another program writes, one request waits for at most 100 ms and those after it
+ *            fail at once.
  */
 
 #include "base/macro.h"
@@ -40,7 +41,8 @@ enum store_result {
 
 /*
  * Opens or makes the database file. On failure *out is untouched and diag (may be NULL) has a sentence for every
- * result > 0. Returns STORE_OK, STORE_NEWER, STORE_CORRUPT, STORE_FOREIGN; -errno.
+ * result > 0, and for -errno where the system gave a reason. Waits at most 5 s for another writer. Returns STORE_OK,
+ * STORE_NEWER, STORE_CORRUPT, STORE_FOREIGN; -EROFS; -EBUSY; -errno.
  */
 int store_open(struct store **out, const char *path, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2);
@@ -48,8 +50,16 @@ int store_open(struct store **out, const char *path, struct diag *diag)
 /* Rolls an open transaction back and closes. NULL is allowed. */
 void store_close(struct store *s);
 
-/* Begins a transaction that may write. Transactions do not nest. Returns 0; -EBUSY; -errno. */
+/* Reads a little. Returns 0; -ESTALE: somebody removed or replaced the file; -errno. */
+int store_check(struct store *s) gv_must_check gv_nonnull(1);
+
+/*
+ * Begins a transaction that may write. Transactions do not nest. Returns 0; -EBUSY: another program writes; -ESTALE: the file
+ * was removed or replaced, nothing that is written would last; -errno.
+ */
 int store_begin(struct store *s) gv_must_check gv_nonnull(1);
+/* One that only reads: it works on a full disk and beside another writer. Returns 0; -errno. */
+int store_begin_read(struct store *s) gv_must_check gv_nonnull(1);
 /* Returns 0: on disk; -ENOSPC, -EIO, -errno: the transaction was rolled back. */
 int store_commit(struct store *s) gv_must_check gv_nonnull(1);
 /* Undoes everything since store_begin(); without an open transaction nothing happens. */
@@ -187,6 +197,8 @@ int store_failures_clear(struct store *s, const void *scope, size_t scope_n)
  * and its id. Returns 0; -errno.
  */
 int store_failures_purge(struct store *s, int64_t unix_s) gv_must_check gv_nonnull(1);
+/* Reads all of them. Returns 0; -errno. */
+int store_failures_count(struct store *s, uint64_t *out) gv_must_check gv_nonnull(1, 2);
 
 GV_DEFINE_CLEANUP(struct store *, store_close)
 

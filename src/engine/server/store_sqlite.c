@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/server/store_schema.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -14,48 +15,14 @@
 
 LOG_MODULE("store");
 
-/* "gVPN": tells our database from another program's. */
-#define APPLICATION_ID  0x6756504e
-#define SCHEMA_VERSION  1
-#define BUSY_TIMEOUT_MS 2000
+/* Another program that only looks, or writes a little, is done by then. */
+#define BUSY_TIMEOUT_MS 100
+#define OPEN_TIMEOUT_MS 5000
 #define MEMBERS_MAX     4096
-
-#define TEXT_(x) #x
-#define TEXT(x)  TEXT_(x)
-
-static const char schema_1[] =
-	"CREATE TABLE network ("
-	" id BLOB PRIMARY KEY, code TEXT NOT NULL UNIQUE, owner BLOB NOT NULL,"
-	" epoch INTEGER NOT NULL, active_unix_s INTEGER NOT NULL, document BLOB NOT NULL"
-	") STRICT;"
-	"CREATE INDEX network_owner ON network (owner);"
-	"CREATE INDEX network_active ON network (active_unix_s);"
-	"CREATE TABLE member ("
-	" network BLOB NOT NULL REFERENCES network (id) ON DELETE CASCADE,"
-	" key BLOB NOT NULL, address INTEGER NOT NULL, label TEXT NOT NULL,"
-	" admission BLOB NOT NULL,"
-	" PRIMARY KEY (network, key), UNIQUE (network, address), UNIQUE (network, label)"
-	") STRICT, WITHOUT ROWID;"
-	"CREATE INDEX member_key ON member (key);"
-	"CREATE TABLE lease ("
-	" network BLOB NOT NULL REFERENCES network (id) ON DELETE CASCADE,"
-	" address INTEGER NOT NULL, key BLOB NOT NULL, invite BLOB NOT NULL,"
-	" released_unix_s INTEGER NOT NULL,"
-	" PRIMARY KEY (network, address), UNIQUE (network, key)"
-	") STRICT, WITHOUT ROWID;"
-	"CREATE TABLE invite_use ("
-	" network BLOB NOT NULL REFERENCES network (id) ON DELETE CASCADE,"
-	" invite BLOB NOT NULL, uses INTEGER NOT NULL,"
-	" PRIMARY KEY (network, invite)"
-	") STRICT, WITHOUT ROWID;"
-	"CREATE TABLE failure ("
-	" scope BLOB PRIMARY KEY, window_unix_s INTEGER NOT NULL,"
-	" count INTEGER NOT NULL, streak INTEGER NOT NULL"
-	") STRICT, WITHOUT ROWID;"
-	"PRAGMA user_version = " TEXT(SCHEMA_VERSION) ";";
 
 enum statement {
 	ST_BEGIN,
+	ST_BEGIN_READ,
 	ST_COMMIT,
 	ST_ROLLBACK,
 	ST_NETWORK_ADD,
@@ -89,11 +56,13 @@ enum statement {
 	ST_FAILURES_SET,
 	ST_FAILURES_CLEAR,
 	ST_FAILURES_PURGE,
+	ST_FAILURES_COUNT,
 	ST_COUNT_
 };
 
 static const char *const statement_text[ST_COUNT_] = {
 	[ST_BEGIN] = "BEGIN IMMEDIATE",
+	[ST_BEGIN_READ] = "BEGIN",
 	[ST_COMMIT] = "COMMIT",
 	[ST_ROLLBACK] = "ROLLBACK",
 	[ST_NETWORK_ADD] = "INSERT INTO network (id, code, owner, epoch, active_unix_s, document)"
@@ -143,39 +112,14 @@ static const char *const statement_text[ST_COUNT_] = {
 	[ST_FAILURES_CLEAR] = "DELETE FROM failure WHERE scope = ?1",
 	[ST_FAILURES_PURGE] = "DELETE FROM failure WHERE window_unix_s < ?1 AND NOT EXISTS"
 			      " (SELECT 1 FROM network WHERE id = substr(scope, 2))",
+	[ST_FAILURES_COUNT] = "SELECT count(*) FROM failure",
 };
 
 struct store {
 	sqlite3 *db;
 	sqlite3_stmt *st[ST_COUNT_];
+	bool was_busy; /* the last try to write met another writer: the next one does not wait */
 };
-
-static int to_errno(int sqlite_code)
-{
-	switch (sqlite_code & 0xff) {
-	case SQLITE_OK:
-	case SQLITE_ROW:
-	case SQLITE_DONE:
-		return 0;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_READONLY:
-		return -EROFS;
-	case SQLITE_PERM:
-	case SQLITE_CANTOPEN:
-		return -EACCES;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-		return -EUCLEAN;
-	default:
-		return -EIO;
-	}
-}
 
 static sqlite3_stmt *statement(struct store *s, enum statement which)
 {
@@ -213,7 +157,7 @@ static int run(sqlite3_stmt *st)
 	done(st);
 	if ((code & 0xff) == SQLITE_CONSTRAINT)
 		return STORE_EXISTS;
-	int r = to_errno(code);
+	int r = store_schema_errno(code);
 	return r < 0 ? err_here(r) : STORE_OK;
 }
 
@@ -246,7 +190,7 @@ static int run_number(sqlite3_stmt *st, uint64_t *out)
 
 	*out = code == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
 	done(st);
-	int r = to_errno(code);
+	int r = store_schema_errno(code);
 	return r < 0 ? err_here(r) : 0;
 }
 
@@ -288,91 +232,6 @@ static int column_dup(sqlite3_stmt *st, int i, uint8_t **out, size_t *out_n)
 	return 0;
 }
 
-static int exec(sqlite3 *db, const char *sql)
-{
-	int code = sqlite3_exec(db, sql, NULL, NULL, NULL);
-	int r = to_errno(code);
-
-	return code != SQLITE_OK ? err_here(r < 0 ? r : -EIO) : 0;
-}
-
-/* The first value of the first row as a number. */
-static int pragma_number(sqlite3 *db, const char *sql, int64_t *out)
-{
-	sqlite3_stmt *st = NULL;
-	int code = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
-
-	if (code == SQLITE_OK) {
-		code = sqlite3_step(st);
-		*out = code == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
-	}
-	(void)sqlite3_finalize(st); /* repeats the error above */
-	int r = to_errno(code);
-	return r < 0 ? err_here(r) : 0;
-}
-
-static int quick_check(sqlite3 *db, struct diag *diag)
-{
-	sqlite3_stmt *st = NULL;
-	int code = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL);
-	bool good = false;
-
-	if (code == SQLITE_OK) {
-		code = sqlite3_step(st);
-		const unsigned char *text = code == SQLITE_ROW ? sqlite3_column_text(st, 0) : NULL;
-		good = text != NULL && strcmp((const char *)text, "ok") == 0;
-	}
-	(void)sqlite3_finalize(st); /* repeats the error above */
-	int r = to_errno(code);
-	if (r < 0 && r != -EUCLEAN)
-		return err_here(r);
-	if (good)
-		return STORE_OK;
-	diag_set(diag, "the database is damaged; restore a backup or move the file away");
-	return STORE_CORRUPT;
-}
-
-static int check_schema(sqlite3 *db, struct diag *diag)
-{
-	int64_t app = 0, version = 0, tables = 0;
-	int r = pragma_number(db, "PRAGMA application_id", &app);
-
-	if (r == 0)
-		r = pragma_number(db, "PRAGMA user_version", &version);
-	if (r == 0)
-		r = pragma_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
-	if (r == -EUCLEAN) {
-		diag_set(diag, "the file is not a database, or it is damaged");
-		return STORE_CORRUPT;
-	}
-	if (r < 0)
-		return err_up(r);
-	if (tables == 0 && version == 0) {
-		r = exec(db, "BEGIN IMMEDIATE; PRAGMA application_id = " TEXT(APPLICATION_ID));
-		if (r == 0)
-			r = exec(db, schema_1);
-		if (r == 0)
-			r = exec(db, "COMMIT");
-		return r < 0 ? err_up(r) : STORE_OK;
-	}
-	if (app != APPLICATION_ID) {
-		diag_set(diag, "the file is a database of another program");
-		return STORE_FOREIGN;
-	}
-	if (version > SCHEMA_VERSION) {
-		diag_set(diag,
-		         "the database has schema version %lld, this program knows only %d:"
-		         " start the newer govpn-server",
-		         (long long)version, SCHEMA_VERSION);
-		return STORE_NEWER;
-	}
-	if (version < 1) {
-		diag_set(diag, "the database has no schema version");
-		return STORE_CORRUPT;
-	}
-	return quick_check(db, diag);
-}
-
 static int prepare(struct store *s)
 {
 	for (unsigned i = 0; i < ST_COUNT_; i++) {
@@ -381,22 +240,11 @@ static int prepare(struct store *s)
 
 		if (code != SQLITE_OK) {
 			log_debug("statement %u: %s", i, sqlite3_errmsg(s->db));
-			int r = to_errno(code);
+			int r = store_schema_errno(code);
 			return err_here(r < 0 ? r : -EIO);
 		}
 	}
 	return 0;
-}
-
-/*
- * What a killed server wrote last may not be on the disk yet, though it is read now, and a repeated request is answered from it
- * without a write: a checkpoint puts it there. It syncs before it needs room, so a full disk does not matter here.
- */
-static int settle(sqlite3 *db)
-{
-	int code = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-
-	return code == SQLITE_OK || code == SQLITE_FULL ? 0 : err_here(to_errno(code));
 }
 
 int store_open(struct store **out, const char *path, struct diag *diag)
@@ -409,15 +257,16 @@ int store_open(struct store **out, const char *path, struct diag *diag)
 	                           SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
 	                                   SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
 	                           NULL);
-	if (code != SQLITE_OK)
-		return err_here(to_errno(code) < 0 ? to_errno(code) : -EIO);
-	(void)sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS); /* cannot fail */
-	int r = check_schema(s->db, diag);
-	if (r == 0)
-		r = exec(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-		                "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;");
-	if (r == 0)
-		r = settle(s->db);
+	if (code != SQLITE_OK) {
+		int e = s->db != NULL ? sqlite3_system_errno(s->db) : 0;
+
+		if (e != 0)
+			diag_set(diag, "%s", strerror(e));
+		int r = store_schema_errno(code);
+		return err_here(r < 0 ? r : -EIO);
+	}
+	(void)sqlite3_busy_timeout(s->db, OPEN_TIMEOUT_MS); /* cannot fail */
+	int r = store_schema_open(s->db, diag);
 	if (r == 0)
 		r = prepare(s);
 	if (r != 0)
@@ -438,9 +287,40 @@ void store_close(struct store *s)
 	mem_free(s);
 }
 
+/* What is written to a file that has lost its name is gone with the next start. */
+static bool has_moved(struct store *s)
+{
+	int moved = 0;
+	int code = sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+
+	return code == SQLITE_OK && moved != 0;
+}
+
+int store_check(struct store *s)
+{
+	uint8_t id[NETID_SIZE];
+
+	if (has_moved(s))
+		return err_here(-ESTALE);
+	int r = store_network_find(s, "", id);
+	return r < 0 ? err_up(r) : 0;
+}
+
 int store_begin(struct store *s)
 {
-	return run_plain(statement(s, ST_BEGIN));
+	if (has_moved(s))
+		return err_here(-ESTALE);
+	(void)sqlite3_busy_timeout(s->db, s->was_busy ? 0 : BUSY_TIMEOUT_MS); /* cannot fail */
+	int r = run_plain(statement(s, ST_BEGIN));
+	s->was_busy = r == -EBUSY;
+	return r < 0 ? err_up(r) : 0;
+}
+
+int store_begin_read(struct store *s)
+{
+	int r = run_plain(statement(s, ST_BEGIN_READ));
+
+	return r < 0 ? err_up(r) : 0;
 }
 
 int store_commit(struct store *s)
@@ -490,7 +370,7 @@ int store_network_get(struct store *s, const uint8_t id[static NETID_SIZE],
 	struct store_network n = {0};
 
 	bind_blob(st, 1, id, NETID_SIZE);
-	int code = sqlite3_step(st), r = to_errno(code);
+	int code = sqlite3_step(st), r = store_schema_errno(code);
 	if (r == 0 && code != SQLITE_ROW)
 		r = STORE_NOT_FOUND;
 	if (r == 0 && (!column_text(st, 0, n.code, sizeof(n.code)) ||
@@ -511,7 +391,7 @@ int store_network_get(struct store *s, const uint8_t id[static NETID_SIZE],
 
 static int read_id(sqlite3_stmt *st, uint8_t out_id[static NETID_SIZE])
 {
-	int code = sqlite3_step(st), r = to_errno(code);
+	int code = sqlite3_step(st), r = store_schema_errno(code);
 
 	if (r == 0 && code != SQLITE_ROW)
 		r = STORE_NOT_FOUND;
@@ -577,7 +457,7 @@ int store_network_idle(struct store *s, int64_t unix_s, uint8_t out_id[static NE
 int store_counts(struct store *s, uint64_t *out_networks, uint64_t *out_members)
 {
 	sqlite3_stmt *st = statement(s, ST_COUNTS);
-	int r = to_errno(sqlite3_step(st));
+	int r = store_schema_errno(sqlite3_step(st));
 
 	*out_networks = (uint64_t)sqlite3_column_int64(st, 0);
 	*out_members = (uint64_t)sqlite3_column_int64(st, 1);
@@ -637,7 +517,7 @@ int store_member_get(struct store *s, const uint8_t id[static NETID_SIZE],
 
 	bind_blob(st, 1, id, NETID_SIZE);
 	bind_blob(st, 2, key, SIG_KEY_SIZE);
-	int code = sqlite3_step(st), r = to_errno(code);
+	int code = sqlite3_step(st), r = store_schema_errno(code);
 	if (r == 0)
 		r = code == SQLITE_ROW ? read_member(st, out) : STORE_NOT_FOUND;
 	done(st);
@@ -693,7 +573,7 @@ int store_members(struct store *s, const uint8_t id[static NETID_SIZE], struct s
 	}
 	done(st);
 	if (r == 0)
-		r = to_errno(code);
+		r = store_schema_errno(code);
 	if (r < 0) {
 		store_members_free(members, n);
 		return err_here(r);
@@ -743,7 +623,7 @@ int store_networks_of(struct store *s, const uint8_t key[static SIG_KEY_SIZE], s
 	}
 	done(st);
 	if (r == 0)
-		r = to_errno(code);
+		r = store_schema_errno(code);
 	*out_n = n;
 	return r < 0 ? err_here(r) : 0;
 }
@@ -781,7 +661,7 @@ int store_leases(struct store *s, const uint8_t id[static NETID_SIZE], struct ip
 	}
 	done(st);
 	if (r == 0)
-		r = to_errno(code);
+		r = store_schema_errno(code);
 	if (r < 0) {
 		mem_free(leases);
 		return err_here(r);
@@ -870,7 +750,7 @@ int store_invites(struct store *s, const uint8_t id[static NETID_SIZE], struct s
 	}
 	done(st);
 	if (r == 0)
-		r = to_errno(code);
+		r = store_schema_errno(code);
 	if (r < 0) {
 		mem_free(keys);
 		return err_here(r);
@@ -899,7 +779,7 @@ int store_failures_get(struct store *s, const void *scope, size_t scope_n,
 
 	*out = (struct store_failures){0};
 	bind_blob(st, 1, scope, scope_n);
-	int code = sqlite3_step(st), r = to_errno(code);
+	int code = sqlite3_step(st), r = store_schema_errno(code);
 	if (code == SQLITE_ROW) {
 		out->window_unix_s = sqlite3_column_int64(st, 0);
 		out->count = (uint32_t)sqlite3_column_int64(st, 1);
@@ -935,4 +815,9 @@ int store_failures_purge(struct store *s, int64_t unix_s)
 
 	bind_int(st, 1, unix_s);
 	return run_plain(st);
+}
+
+int store_failures_count(struct store *s, uint64_t *out)
+{
+	return run_number(statement(s, ST_FAILURES_COUNT), out);
 }

@@ -286,6 +286,7 @@ static void tell_kicked(struct hub_request *q, const struct document *doc,
 	struct hub_conn *c = hub_find(q->hub, m->key);
 
 	q->hub->stats.kicks++;
+	q->hub->stats.members--;
 	if (c != NULL) {
 		memcpy(kicked.kicked.network_id, doc->network_id, NETID_SIZE);
 		kicked.kicked.reason = document_is_banned(doc, m->key)
@@ -314,7 +315,8 @@ static void tell_document(struct hub_request *q, const struct document *doc,
 	for (size_t i = 0; i < n_removed; i++)
 		tell_kicked(q, doc, &removed[i]);
 	hub_broadcast(q->hub, doc->network_id, q->conn, &notice);
-	log_info("network.document", LOG_U64("epoch", doc->epoch), LOG_U64("removed", n_removed));
+	log_limited(LOG_LEVEL_INFO, 60, "network.document", LOG_U64("epoch", doc->epoch),
+	            LOG_U64("removed", n_removed));
 }
 
 int update_document(struct hub_request *q)

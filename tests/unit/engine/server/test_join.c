@@ -368,6 +368,48 @@ static void join_unknown_network_is_answered_like_a_wrong_password(void **state)
 	close_party(&p);
 }
 
+/* Guesses of many strangers, from one address each or about one network each. */
+static void add_failures(struct store *s, unsigned n, int64_t unix_s)
+{
+	assert_int_equal(store_begin(s), 0);
+	for (unsigned i = 0; i < n; i++) {
+		struct store_failures f = {.window_unix_s = unix_s, .count = 1, .streak = 1};
+		uint8_t scope[STORE_SCOPE_MAX] = {i % 2 == 0 ? 'a' : 'n', (uint8_t)i,
+		                                  (uint8_t)(i >> 8), (uint8_t)(i >> 16)};
+
+		assert_int_equal(store_failures_set(s, scope, 1 + NETID_SIZE, &f), 0);
+	}
+	assert_int_equal(store_commit(s), 0);
+}
+
+static void join_failures_of_strangers_take_bounded_room(void **state)
+{
+	struct party p;
+	struct identity *wrong = wrong_password();
+	uint64_t rows = 0;
+
+	(void)state;
+	open_party_on_disk(&p, "10.1.2.0/24");
+	for (unsigned i = 0; i < 5; i++)
+		join_refused(&p.b, &p.n, wrong, "b", MSG_ERROR_INVITE_REFUSED);
+	add_failures(p.r.store, 100000, p.r.t.unix_s - 30);
+	rig_disconnect(&p.owner);
+	rig_disconnect(&p.b);
+	rig_disconnect(&p.c);
+	rig_restart(&p.r);
+	assert_true(hub_deadline_us(p.r.hub) <= p.r.t.us);
+	rig_advance(&p.r, 1);
+	assert_int_equal(store_failures_count(p.r.store, &rows), 0);
+	assert_in_range(rows, 1, 50000);
+	assert_true(hub_deadline_us(p.r.hub) > p.r.t.us);
+	/* What protects a network is not pushed out. */
+	rig_connect(&p.c);
+	assert_int_equal(rig_authenticate(&p.c, RIG_HOST), MSG_AUTHENTICATED);
+	join_refused(&p.c, &p.n, p.n.password, "c", MSG_ERROR_RATE_LIMITED);
+	identity_free(wrong);
+	close_party(&p);
+}
+
 /* ---- labels and addresses ---- */
 
 static void join_label_in_use_gets_a_suggestion(void **state)
@@ -433,6 +475,7 @@ int main(void)
 		cmocka_unit_test(join_wrong_password_is_limited_for_each_network),
 		cmocka_unit_test(join_twenty_wrong_passwords_lock_until_new_document),
 		cmocka_unit_test(join_right_password_ends_the_streak),
+		cmocka_unit_test(join_failures_of_strangers_take_bounded_room),
 		cmocka_unit_test(join_wrong_passwords_survive_a_restart),
 		cmocka_unit_test(join_many_networks_from_one_address_is_limited),
 		cmocka_unit_test(join_unknown_network_is_answered_like_a_wrong_password),

@@ -168,6 +168,7 @@ static void network_lookup_of_unknown_codes_is_limited(void **state)
 {
 	struct rig r;
 	struct rig_computer a;
+	struct rig_net n;
 	struct msg m = {.type = MSG_LOOKUP_NETWORK, .lookup_network = {.code = "aaaaaaaaaa"}};
 
 	(void)state;
@@ -176,8 +177,15 @@ static void network_lookup_of_unknown_codes_is_limited(void **state)
 	for (unsigned i = 0; i < 20; i++)
 		rig_refused(&a, &m, MSG_ERROR_NO_SUCH_NETWORK);
 	rig_refused(&a, &m, MSG_ERROR_RATE_LIMITED);
+	/* The right one would tell as much as an answer. */
+	rig_net(&n, &a, "10.1.2.0/24");
+	assert_int_equal(rig_create(&a, &n), MSG_NETWORK_CREATED);
+	m.lookup_network.code = n.code;
+	rig_refused(&a, &m, MSG_ERROR_RATE_LIMITED);
+	m.lookup_network.code = "aaaaaaaaaa";
 	rig_advance(&r, 3600);
 	rig_refused(&a, &m, MSG_ERROR_NO_SUCH_NETWORK);
+	rig_net_free(&n);
 	rig_computer_free(&a);
 	rig_close(&r);
 }

@@ -264,7 +264,7 @@ static void presence_flood_of_one_that_does_not_read_is_bounded(void **state)
 		}
 	}
 	assert_in_range(refused, 500, 999);
-	assert_int_equal(hub_stats(p.r.hub, &stats), 0);
+	hub_stats(p.r.hub, &stats);
 	assert_in_range(stats.queued_bytes, 1, HUB_FORWARD_MAX + 2 * PROOF_SDP_MAX);
 	assert_false(rig_is_closing(&p.b));
 	rig_drain(&p.b);
@@ -297,9 +297,42 @@ static void presence_slow_reader_is_closed(void **state)
 		rig_send(&p.b, &m);
 	assert_true(rig_is_closing(&p.b));
 	rig_expect(&p.owner, MSG_COMPUTER_DISCONNECTED);
-	assert_int_equal(hub_stats(p.r.hub, &stats), 0);
+	hub_stats(p.r.hub, &stats);
 	assert_int_equal(stats.slow_readers, 1);
 	assert_int_equal(stats.queued_bytes, 0);
+	close_party(&p);
+}
+
+static void presence_full_queues_close_the_longest(void **state)
+{
+	struct party p;
+	struct msg m;
+	struct hub_stats stats;
+	static char sdp[PROOF_SDP_MAX];
+
+	(void)state;
+	rig_prepare(&p.r);
+	p.r.config.limits.message = (struct quota_rate){.per_minute = 100000, .burst = 100000};
+	p.r.config.limits.queues_bytes = 1024 * 1024;
+	start_party(&p);
+	assert_int_equal(rig_join(&p.c, &p.n, p.n.link, "c"), MSG_NETWORK_JOINED);
+	memset(sdp, 'a', sizeof(sdp) - 1);
+	sdp[sizeof(sdp) - 1] = '\0';
+	rig_offer(&p.n, &p.b, &m);
+	m.sdp.sdp = sdp;
+	hub_stats(p.r.hub, &stats);
+	while (stats.queued_bytes + 2 * PROOF_SDP_MAX < p.r.config.limits.queues_bytes) {
+		rig_send(&p.owner, &m); /* b does not read */
+		hub_stats(p.r.hub, &stats);
+	}
+	/* c is the one for whom no room is left, and gets all the same what is for it. */
+	memcpy(m.sdp.target_id, p.c.key, SIG_KEY_SIZE);
+	for (unsigned i = 0; i < 4; i++)
+		rig_send(&p.owner, &m);
+	for (unsigned i = 0; i < 4; i++)
+		rig_expect(&p.c, MSG_SDP_OFFER);
+	assert_false(rig_is_closing(&p.c));
+	assert_true(rig_is_closing(&p.b));
 	close_party(&p);
 }
 
@@ -340,6 +373,7 @@ int main(void)
 		cmocka_unit_test(presence_offer_between_two_networks_is_refused),
 		cmocka_unit_test(presence_flood_of_one_that_does_not_read_is_bounded),
 		cmocka_unit_test(presence_slow_reader_is_closed),
+		cmocka_unit_test(presence_full_queues_close_the_longest),
 		cmocka_unit_test(presence_too_many_networks_at_a_time_are_refused),
 	};
 
