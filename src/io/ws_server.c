@@ -2,6 +2,7 @@
 
 #include "io/ws_server.h"
 
+#include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -32,14 +33,21 @@ LOG_MODULE("ws_server");
 #define CHUNK_SIZE      16384
 #define CLOSE_TIMEOUT_S 5
 #define CLOSE_ROUNDS    16
-#define HEADERS_SIZE    1024
-#define HTTP_IDLE_S     5
-#define FORWARDED_SIZE  256
+#define SWEEP_US        1000000
+/* A message that has begun to come must be whole after timeout_s and a second for each so many bytes. */
+#define IN_BYTES_S 16384
+/* An address block may take up this part of the room that is left; so many connections in any case. */
+#define SHARE          16
+#define BLOCK_MIN      8
+#define HEADERS_SIZE   1024
+#define HTTP_IDLE_S    5
+#define FORWARDED_SIZE 256
 
 /* Connections of one address block. */
 struct block {
 	uint8_t key[17]; /* family, address */
 	size_t conns;
+	size_t in_bytes; /* of messages that are not whole yet */
 	UT_hash_handle hh;
 };
 
@@ -48,15 +56,20 @@ struct ws_conn {
 	struct ws_server *server;
 	struct lws *wsi;
 	struct block *block;
-	struct netaddr remote, local;
+	struct netaddr peer;          /* of the socket: the client, or a proxy */
+	struct netaddr remote, local; /* the client */
 
 	bool is_open; /* `open` returned true */
 	bool is_closing;
-	bool is_cut; /* the rest of this message is dropped */
-	void *user;  /* with is_open */
+	bool is_cut;    /* the rest of this message is dropped */
+	bool is_killed; /* too slow */
+	void *user;     /* with is_open */
 	struct buf in;
 	size_t in_limit;
-	size_t sent; /* bytes of the message being sent */
+	uint64_t in_since_us; /* begin of the message that comes; 0: none */
+	size_t sent;          /* bytes of the message being sent */
+	uint64_t
+		out_since_us; /* something waits for the line, which took nothing since then; 0: nothing waits */
 
 	struct buf body; /* of an HTTP answer */
 	size_t body_sent;
@@ -83,6 +96,7 @@ struct ws_server {
 	struct block *blocks; /* hash */
 	size_t conns, in_bytes;
 	struct loop_timer *resume; /* after running out of descriptors */
+	struct loop_timer *sweep;  /* looks for slow connections, while there are any */
 	uint8_t chunk[LWS_PRE + CHUNK_SIZE];
 };
 
@@ -94,6 +108,25 @@ static void block_key(const struct netaddr *a, uint8_t out[static 17])
 
 	out[0] = p.addr.family;
 	memcpy(out + 1, p.addr.ip, 16);
+}
+
+static void block_free(struct ws_server *s, struct block *b)
+{
+	HASH_DEL(s->blocks, b);
+	mem_free(b);
+}
+
+/*
+ * How many connections one address block may have now. The fuller the server, the fewer: it takes very many addresses to leave
+ * no room for others.
+ */
+static size_t block_max(const struct ws_server *s)
+{
+	size_t left = s->config.max_conns - GV_MIN(s->conns, s->config.max_conns);
+
+	size_t share = GV_MAX(left / SHARE, (size_t)BLOCK_MIN);
+
+	return GV_MIN(share, s->config.max_conns_block);
 }
 
 /* Counts a connection; NULL: one too many, or no memory. */
@@ -117,18 +150,19 @@ static struct block *block_enter(struct ws_server *s, const struct netaddr *remo
 	}
 	/* Behind a proxy everybody comes from there. */
 	bool is_proxy = s->config.trust_forwarded && netaddr_is_loopback(remote);
-	if (b->conns >= s->config.max_conns_block && !is_proxy)
+	if (b->conns >= block_max(s) && !is_proxy) {
+		if (b->conns == 0)
+			block_free(s, b);
 		return NULL;
+	}
 	b->conns++;
 	return b;
 }
 
 static void block_leave(struct ws_server *s, struct block *b)
 {
-	if (--b->conns > 0)
-		return;
-	HASH_DEL(s->blocks, b);
-	mem_free(b);
+	if (--b->conns == 0)
+		block_free(s, b);
 }
 
 static struct ws_conn *conn_new(struct ws_server *s, const struct netaddr *remote,
@@ -143,9 +177,11 @@ static struct ws_conn *conn_new(struct ws_server *s, const struct netaddr *remot
 		block_leave(s, block);
 		return NULL;
 	}
+	if (s->conns == 0)
+		loop_timer_start(s->sweep, SWEEP_US);
 	c->server = s;
 	c->block = block;
-	c->remote = *remote;
+	c->peer = c->remote = *remote;
 	c->local = *local;
 	c->in_limit = WS_CONN_LIMIT_FIRST;
 	c->in = BUF_INIT(WS_CONN_LIMIT_FIRST + 1);
@@ -157,6 +193,8 @@ static struct ws_conn *conn_new(struct ws_server *s, const struct netaddr *remot
 static void forget_input(struct ws_conn *c)
 {
 	c->server->in_bytes -= c->in.len;
+	c->block->in_bytes -= c->in.len;
+	c->in_since_us = 0;
 	buf_deinit(&c->in);
 	c->in = BUF_INIT(c->in_limit + 1);
 }
@@ -177,24 +215,63 @@ static void conn_free(struct ws_conn *c)
 	mem_free(c);
 }
 
+/* ---- time ---- */
+
+static bool is_slow(const struct ws_conn *c, uint64_t now_us)
+{
+	uint64_t limit_us = c->server->config.timeout_s * UINT64_C(1000000);
+
+	if (c->out_since_us != 0 && now_us > c->out_since_us + limit_us)
+		return true;
+	return c->in_since_us != 0 &&
+	       now_us > c->in_since_us + limit_us + c->in.len / IN_BYTES_S * UINT64_C(1000000);
+}
+
+static void on_sweep(void *user)
+{
+	struct ws_server *s = user;
+	uint64_t now_us = clock_now_us();
+	struct ws_conn *c;
+
+	DL_FOREACH(s->all, c)
+	{
+		if (c->is_killed || !is_slow(c, now_us))
+			continue;
+		c->is_killed = true;
+		log_limited(LOG_LEVEL_INFO, 10, "ws.too_slow", LOG_ADDR("remote", &c->remote));
+		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+	}
+	if (s->conns > 0)
+		loop_timer_start(s->sweep, SWEEP_US);
+}
+
+static void want_write(struct ws_conn *c)
+{
+	if (c->out_since_us == 0)
+		c->out_since_us = clock_now_us();
+	lws_callback_on_writable(c->wsi);
+}
+
 /* ---- WebSocket ---- */
 
-/* The last address a proxy on this computer put down is the one it saw itself. */
-static void read_forwarded(struct ws_conn *c)
+/*
+ * Who asks. The last address that a proxy on this computer put down is the one it saw itself. False: it put down something
+ * that cannot be read.
+ */
+static bool read_remote(struct ws_conn *c)
 {
 	char text[FORWARDED_SIZE];
-	struct netaddr a;
 
-	if (!c->server->config.trust_forwarded || !netaddr_is_loopback(&c->remote))
-		return;
-	int n = lws_hdr_copy(c->wsi, text, sizeof(text), WSI_TOKEN_X_FORWARDED_FOR);
-	if (n <= 0)
-		return;
+	c->remote = c->peer; /* a proxy uses a connection for many */
+	if (!c->server->config.trust_forwarded || !netaddr_is_loopback(&c->peer) ||
+	    lws_hdr_total_length(c->wsi, WSI_TOKEN_X_FORWARDED_FOR) <= 0)
+		return true;
+	if (lws_hdr_copy(c->wsi, text, sizeof(text), WSI_TOKEN_X_FORWARDED_FOR) <= 0)
+		return false;
 	const char *last = strrchr(text, ',');
 	last = last != NULL ? last + 1 : text;
 	last += strspn(last, " ");
-	if (netaddr_parse_ip(last, &a))
-		c->remote = a;
+	return netaddr_parse_ip(last, &c->remote);
 }
 
 static int on_upgrade(struct ws_conn *c)
@@ -202,9 +279,18 @@ static int on_upgrade(struct ws_conn *c)
 	char path[16];
 	int n = lws_hdr_copy(c->wsi, path, sizeof(path), WSI_TOKEN_GET_URI);
 
-	if (n <= 0 || strcmp(path, "/ws") != 0)
+	if (n <= 0 || strcmp(path, "/ws") != 0 || !read_remote(c))
 		return -1;
-	read_forwarded(c);
+	if (netaddr_equal(&c->remote, &c->peer))
+		return 0;
+	/* From now on it is one of the client's connections, not of the proxy's. */
+	struct block *block = block_enter(c->server, &c->remote);
+	if (block == NULL) {
+		log_limited(LOG_LEVEL_WARN, 10, "ws.too_many", LOG_ADDR("remote", &c->remote));
+		return -1;
+	}
+	block_leave(c->server, c->block);
+	c->block = block;
 	return 0;
 }
 
@@ -226,13 +312,18 @@ static int take(struct ws_conn *c, const void *in, size_t len)
 	if (c->is_cut)
 		return 0;
 	len = GV_MIN(len, room);
-	if (s->in_bytes + len > WS_SERVER_IN_MAX) {
+	/* As with connections: what one block has begun must not stop the others. */
+	size_t left = WS_SERVER_IN_MAX - GV_MIN(s->in_bytes, (size_t)WS_SERVER_IN_MAX);
+	if (c->block->in_bytes + len > left / SHARE && c->in.len + len > WS_CONN_LIMIT_FIRST) {
 		log_limited(LOG_LEVEL_WARN, 10, "ws.no_room", LOG_U64("bytes", s->in_bytes));
 		return -1;
 	}
 	if (buf_add(&c->in, in, len) < 0)
 		return -1;
 	s->in_bytes += len;
+	c->block->in_bytes += len;
+	if (c->in_since_us == 0)
+		c->in_since_us = clock_now_us();
 	return 0;
 }
 
@@ -275,6 +366,7 @@ static int on_writable(struct ws_conn *c, struct lws *wsi)
 	const char *text;
 	size_t len;
 
+	c->out_since_us = 0;
 	if (!c->is_open)
 		return 0;
 	if (!s->fns.next(s->user, c->user, &text, &len)) {
@@ -294,7 +386,7 @@ static int on_writable(struct ws_conn *c, struct lws *wsi)
 		c->sent = 0;
 		s->fns.sent(s->user, c->user);
 	}
-	lws_callback_on_writable(wsi);
+	want_write(c);
 	return 0;
 }
 
@@ -306,7 +398,7 @@ void ws_conn_set_limit(struct ws_conn *c, size_t bytes)
 
 void ws_conn_write(struct ws_conn *c)
 {
-	lws_callback_on_writable(c->wsi);
+	want_write(c);
 }
 
 void ws_conn_close(struct ws_conn *c)
@@ -314,7 +406,8 @@ void ws_conn_close(struct ws_conn *c)
 	if (c->is_closing)
 		return;
 	c->is_closing = true;
-	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, CLOSE_TIMEOUT_S);
+	if (!c->is_killed)
+		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, CLOSE_TIMEOUT_S);
 	lws_callback_on_writable(c->wsi);
 }
 
@@ -356,12 +449,15 @@ static int http_done(struct ws_conn *c, struct lws *wsi)
 static int on_http(struct ws_conn *c, struct lws *wsi, const char *path)
 {
 	struct ws_server *s = c->server;
-	struct ws_request request = {.path = path, .remote = c->remote};
 	struct ws_response response = {.body = BUF_INIT(WS_SERVER_BODY_MAX)};
 	bool is_head = lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) > 0;
 
 	if (!is_head && lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) <= 0) {
 		(void)lws_return_http_status(wsi, HTTP_STATUS_METHOD_NOT_ALLOWED, NULL);
+		return -1;
+	}
+	if (!read_remote(c)) {
+		(void)lws_return_http_status(wsi, HTTP_STATUS_BAD_REQUEST, NULL);
 		return -1;
 	}
 	if (strcmp(path, "/ws") == 0) {
@@ -370,6 +466,8 @@ static int on_http(struct ws_conn *c, struct lws *wsi, const char *path)
 		if (buf_add_str(&response.body, "WebSocket only\n") < 0)
 			response.status = HTTP_STATUS_INTERNAL_SERVER_ERROR;
 	} else {
+		struct ws_request request = {.path = path, .remote = c->remote};
+
 		s->fns.http(s->user, &request, &response);
 	}
 	buf_deinit(&c->body);
@@ -379,7 +477,7 @@ static int on_http(struct ws_conn *c, struct lws *wsi, const char *path)
 		return -1;
 	if (is_head || c->body.len == 0)
 		return http_done(c, wsi);
-	lws_callback_on_writable(wsi);
+	want_write(c);
 	return 0;
 }
 
@@ -389,6 +487,7 @@ static int on_http_writable(struct ws_conn *c, struct lws *wsi)
 	size_t n = GV_MIN(c->body.len - c->body_sent, (size_t)CHUNK_SIZE);
 	bool is_last = c->body_sent + n == c->body.len;
 
+	c->out_since_us = 0;
 	if (n == 0)
 		return 0;
 	memcpy(s->chunk + LWS_PRE, c->body.data + c->body_sent, n);
@@ -398,7 +497,7 @@ static int on_http_writable(struct ws_conn *c, struct lws *wsi)
 	c->body_sent += n;
 	if (is_last)
 		return http_done(c, wsi);
-	lws_callback_on_writable(wsi);
+	want_write(c);
 	return 0;
 }
 
@@ -596,6 +695,8 @@ int ws_server_new(struct ws_server **out, struct loop *loop, const struct ws_ser
 	s->user = user;
 	r = loop_timer_new(&s->resume, loop, on_resume, s);
 	if (r == 0)
+		r = loop_timer_new(&s->sweep, loop, on_sweep, s);
+	if (r == 0)
 		r = make_context(s);
 	if (r == 0)
 		r = make_vhost(s);
@@ -704,6 +805,7 @@ void ws_server_close(struct ws_server *s)
 		return;
 	ws_server_stop_listening(s);
 	loop_timer_close(s->resume);
+	loop_timer_close(s->sweep);
 	while (s->all != NULL) {
 		struct ws_conn *c = s->all;
 

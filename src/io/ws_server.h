@@ -10,8 +10,10 @@
  * Does not:  queue outgoing messages (the user keeps them), know what they mean.
  * Thread:    control.
  * Memory:    an incoming message of at most the connection's limit, all of them together at most
- *            WS_SERVER_IN_MAX; one shared buffer for sending.
- * Time:      TLS handshake, HTTP head and upgrade must be done within timeout_s.
+ *            WS_SERVER_IN_MAX; one shared buffer for sending. An address block gets a sixteenth of what is left, of this and of
+ *            the connections.
+ * Time:      TLS handshake, HTTP head and upgrade must be done within timeout_s; a message that has begun must be whole
+ *            within timeout_s and a second for each 16 KiB of it; a line must take something of what waits each timeout_s.
  *
  * Callbacks: `message`, `next`, `sent` and `closed` belong to a connection for which `open` returned true. After
  * `closed` nothing follows. Calling ws_conn_*() inside any of them is allowed.
@@ -40,7 +42,7 @@ struct ws_conn;   /* opaque */
 struct ws_server_config {
 	const char *cert_path, *key_path; /* PEM; both NULL: no TLS. Borrowed for the call */
 	size_t max_conns;                 /* TCP connections */
-	size_t max_conns_block;           /* of one IPv4 address or IPv6 /56 */
+	size_t max_conns_block;           /* of one IPv4 address or IPv6 /56, in an empty server */
 	unsigned timeout_s;
 	bool trust_forwarded; /* a proxy on loopback says the client's address by X-Forwarded-For */
 };

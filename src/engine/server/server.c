@@ -26,17 +26,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 LOG_MODULE("server");
 
 #define SOCKETS_MAX       20000
-#define SOCKETS_BLOCK_MAX 4096
-#define TIMEOUT_S         10
-#define HTTP_BLOCKS       4096
-#define PATH_SIZE         1024
-#define CERT_NAMES_MAX    (SERVER_LISTEN_MAX + 4)
+#define SOCKETS_BLOCK_MAX 1024
+/* Descriptors for everything else: database, log, listening sockets, the loop. */
+#define FDS_OTHER      64
+#define TIMEOUT_S      10
+#define HTTP_BLOCKS    4096
+#define PATH_SIZE      1024
+#define CERT_NAMES_MAX (SERVER_LISTEN_MAX + 4)
 
 /* Pages asked for by one address block: some of them read the database. */
 static const struct quota_rate http_rate = {.per_minute = 600, .burst = 200};
@@ -319,11 +322,22 @@ static const struct ws_server_fns ws_fns = {
 	.http = on_http,
 };
 
+/* What the limit of descriptors has room for: the database must not run out of them because strangers connect. */
+static size_t sockets_max(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= SOCKETS_MAX + FDS_OTHER)
+		return SOCKETS_MAX;
+	log_warn("server.few_descriptors", LOG_U64("limit", l.rlim_cur));
+	return l.rlim_cur > 2 * FDS_OTHER ? l.rlim_cur - FDS_OTHER : FDS_OTHER;
+}
+
 static int open_ws(struct server *s, struct diag *diag)
 {
 	char cert[PATH_SIZE], key[PATH_SIZE];
 	uint8_t pin[CERT_PIN_SIZE];
-	struct ws_server_config config = {.max_conns = SOCKETS_MAX,
+	struct ws_server_config config = {.max_conns = sockets_max(),
 	                                  .max_conns_block = SOCKETS_BLOCK_MAX,
 	                                  .timeout_s = TIMEOUT_S,
 	                                  .trust_forwarded = s->config.tls == SERVER_TLS_OFF};
