@@ -227,6 +227,21 @@ static bool is_slow(const struct ws_conn *c, uint64_t now_us)
 	       now_us > c->in_since_us + limit_us + c->in.len / IN_BYTES_S * UINT64_C(1000000);
 }
 
+/*
+ * lws looks at its own timers only when something happens, and waits for a line to be writable: the end of the socket is what
+ * it sees at once. What still waits to be sent is dropped.
+ */
+static void cut(struct ws_conn *c)
+{
+	struct linger none = {.l_onoff = 1};
+	int fd = lws_get_socket_fd(c->wsi);
+
+	c->is_killed = true;
+	log_limited(LOG_LEVEL_INFO, 10, "ws.too_slow", LOG_ADDR("remote", &c->remote));
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)); /* only sooner */
+	(void)shutdown(fd, SHUT_RDWR); /* one that the other side ended is as good */
+}
+
 static void on_sweep(void *user)
 {
 	struct ws_server *s = user;
@@ -235,11 +250,8 @@ static void on_sweep(void *user)
 
 	DL_FOREACH(s->all, c)
 	{
-		if (c->is_killed || !is_slow(c, now_us))
-			continue;
-		c->is_killed = true;
-		log_limited(LOG_LEVEL_INFO, 10, "ws.too_slow", LOG_ADDR("remote", &c->remote));
-		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+		if (!c->is_killed && is_slow(c, now_us))
+			cut(c);
 	}
 	if (s->conns > 0)
 		loop_timer_start(s->sweep, SWEEP_US);
@@ -406,8 +418,7 @@ void ws_conn_close(struct ws_conn *c)
 	if (c->is_closing)
 		return;
 	c->is_closing = true;
-	if (!c->is_killed)
-		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, CLOSE_TIMEOUT_S);
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, CLOSE_TIMEOUT_S);
 	lws_callback_on_writable(c->wsi);
 }
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What strangers can send to the server: nothing of it stops it or holds up others.
+"""What members can do to the server and to each other: too long messages, floods to one that does not read, a message that never
+ends, too many connections from one address. Others go on.
 
-    stranger (public) -- inet -- server
+    stranger (public), other (public) -- inet -- server
 """
 
 import os
-import random
 import socket
-import struct
 import sys
 import time
 
+import load
 from govpn import Server
 from lab import check
 
@@ -18,13 +18,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import sigclient
 
 TIME_LIMIT_S = 90
-SLOW_SOCKETS = 300
-FRAMES = 3000
-HEADS = 500
-
-
-def tcp(server, timeout=5):
-    return socket.create_connection((server.address, server.port), timeout)
+CUT_S = 10
+BLOCK_MAX = 1024
 
 
 def is_closed(sock, limit_s):
@@ -48,70 +43,6 @@ def logs_in(server, limit_s=2):
     took = time.monotonic() - start
     check(took <= limit_s, f"a login took {took:.1f} s")
     return took
-
-
-def slow_ones(server):
-    """A byte now and then, in the HTTP head and after the upgrade, and some that say nothing: all are cut."""
-    socks = []
-    for i in range(SLOW_SOCKETS):
-        sock = tcp(server)
-        if i % 3 == 0:
-            sock.sendall(b"GET /ws HT")
-        elif i % 3 == 1:
-            sock.sendall(b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n")
-        socks.append(sock)
-    worst = max(logs_in(server) for _ in range(5))
-    end = time.monotonic() + 14
-    for sock in socks:
-        check(is_closed(sock, max(end - time.monotonic(), 0.1)), "a slow connection was not cut")
-        sock.close()
-    return worst
-
-
-def frame(rng):
-    kind = rng.randrange(8)
-    first = rng.choice((0x80, 0x81, 0x82, 0x88, 0x89, 0x8a, 0x01, 0x00, 0xf1, 0x8b, 0xc1))
-    if kind == 0:
-        return bytes([first, 0x80 | 127]) + struct.pack(">Q", 2**63) + b"abcd"
-    if kind == 1:
-        return bytes([first, 5]) + b"hello"  # not masked
-    if kind == 2:
-        return bytes([0x89, 0x80 | 126, 0, 200]) + bytes(204)  # control frames have at most 125 bytes
-    if kind == 3:
-        return rng.randbytes(rng.randrange(1, 200))
-    if kind == 4:
-        return b"".join(bytes([0x01 if i == 0 else 0x00, 0x81]) + bytes(4) + b"x" for i in range(500))
-    text = rng.randbytes(50) if kind == 5 else b'{"message_id":"1","type":"' + b"A" * 20 + b'"}'
-    return bytes([first, 0x80 | len(text)]) + bytes(4) + text
-
-
-def bad_frames(server, rng):
-    for _ in range(FRAMES // 10):
-        try:
-            client = sigclient.Client(server.url, timeout=5)
-            for _ in range(10):
-                client.socket.sendall(frame(rng))
-            client.close()
-        except (ConnectionError, sigclient.Closed):
-            pass
-
-
-def bad_heads(server, rng):
-    for i in range(HEADS):
-        sock = tcp(server)
-        try:
-            if i % 4 == 0:
-                sock.sendall(rng.randbytes(300))
-            elif i % 4 == 1:
-                sock.sendall(b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n")
-            elif i % 4 == 2:
-                sock.sendall(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 3000 + b"\r\n")
-            else:
-                sock.sendall(b"POST /stats HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n" + bytes(100))
-        except ConnectionError:
-            pass
-        sock.close()
 
 
 def long_messages(server):
@@ -143,32 +74,73 @@ def flood_one_that_does_not_read(server):
     return sender, deaf
 
 
-def resident_kb(process):
-    with open(f"/proc/{process.pid}/status", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+def never_ends(server):
+    """A message of a member that begins and then gets a byte now and then."""
+    client = sigclient.Client(server.url)
+    client.login()
+    client.socket.sendall(bytes([0x81, 0xfe, 0xff, 0x00]) + bytes(4) + b"{")
+    return client
+
+
+def one_address(server):
+    """As many connections as one address may have; gives how many that were."""
+    socks = []
+    try:
+        for _ in range(BLOCK_MAX + 200):
+            socks.append(socket.create_connection((server.address, server.port), 5))
+        time.sleep(0.5)
+        for sock in socks:
+            sock.setblocking(False)
+        return sum(is_open(sock) for sock in socks)
+    finally:
+        for sock in socks:
+            sock.close()
+
+
+def is_open(sock):
+    try:
+        return sock.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def cut_after(node, clients, limit_s):
+    start = time.monotonic()
+    for client in clients:
+        with node:
+            check(is_closed(client.socket, limit_s), "was not cut")
+    return time.monotonic() - start
 
 
 def scenario(lab):
     server = Server(lab, tls="off").start()
-    stranger = lab.public("stranger", 77)
-    rng = random.Random(1)
+    stranger, other = lab.public("stranger", 77), lab.public("other", 78)
     with stranger:
         logs_in(server)
-        before = resident_kb(server.process)
-        bad_frames(server, rng)
-        bad_heads(server, rng)
+        before = load.resident_kb(server.process)
         long_messages(server)
-        flooded = flood_one_that_does_not_read(server)
+        sender, deaf = flood_one_that_does_not_read(server)
+        endless = never_ends(server)
     queued = server.stats()["counters"]["queued_bytes"]
     check(1 << 20 < queued < 8 << 20, f"{queued} bytes wait for one connection")
+    with other:
+        worst = max(logs_in(server) for _ in range(5))
+    # Whoever does not read for so long is not waited for; what was on its way is read first.
+    took = cut_after(stranger, [endless], CUT_S + 4)
+    lab.wait(lambda: server.stats()["counters"]["queued_bytes"] == 0, CUT_S + 4, "the deaf one is cut")
+    sender.close()
+    deaf.close()
     with stranger:
-        for client in flooded:
-            client.close()
-        worst = slow_ones(server)
-        logs_in(server)
-    grown = resident_kb(server.process) - before
+        many = one_address(server)
+        check(many <= BLOCK_MAX, f"{many} connections of one address")
+    with other:
+        worst = max(worst, logs_in(server))
+    grown = load.resident_kb(server.process) - before
     check(server.process.poll() is None, "the server ended")
     # Sanitizers keep what was freed.
     check(grown <= 20 << 10 or lab.slow > 1, f"the server grew by {grown} kB")
     check(server.stop() == 0, "the server did not end well")
-    return f"login beside {SLOW_SOCKETS} slow connections at most {worst * 1000:.0f} ms, {grown} kB more"
+    return (f"a message that does not end was cut after {took:.0f} s, {many} connections of one address, others log in "
+            f"within {worst * 1000:.0f} ms, {grown} kB more")

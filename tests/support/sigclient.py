@@ -112,13 +112,14 @@ def network_id(owner, salt):
     return hashlib.sha256(signature_input("goVPN/1 network id", owner, salt)).digest()[:20]
 
 
-def admission(network, member, label, invite=None, when=None):
-    """An admission of `member` (a Key) to the network with this id by `invite` (a Key; None: owner or listed)."""
+def admission(network, member, label, invite=None, when=None, later=0):
+    """An admission of `member` (a Key) to the network with this id by `invite` (a Key; None: owner or listed), `later` seconds
+    newer than its joining."""
     when = int(time.time()) if when is None else when
     by = signature_input("goVPN/1 invite", network, member.public, when)
     content = bytes([1]) + network + member.public + (invite.public if invite else bytes(32))
     content += struct.pack(">Q", when) + (invite.sign(by) if invite else bytes(64))
-    content += _text(label) + _text(label) + struct.pack(">Q", when)
+    content += _text(label) + _text(label) + struct.pack(">Q", when + later)
     return content + member.sign(signature_input("goVPN/1 admission", content))
 
 
@@ -184,9 +185,17 @@ class Network:
         self.previous = hashlib.sha256(signed).digest()
         return self.document
 
-    def admission(self, member, label, invite=None, when=None):
-        """An admission of `member` (a Key) by `invite` (a Key; None: owner or listed)."""
-        return admission(self.id, member, label, invite, when)
+    def admission(self, member, label, invite=None, when=None, later=0):
+        """An admission of `member` (a Key) by `invite` (a Key; None: owner or listed), `later` seconds newer than its joining."""
+        return admission(self.id, member, label, invite, when, later)
+
+
+def label_of(admission):
+    """The label in an encoded admission, as the server lists it."""
+    data = unb64(admission)
+    at = 1 + 20 + 32 + 32 + 8 + 64
+    at += 1 + data[at]
+    return data[at + 1:at + 1 + data[at]].decode()
 
 
 # ---- WebSocket and messages ----
@@ -290,12 +299,12 @@ def upgrade(frames, host):
 class Client(Frames):
     """One connection to a server. url: http://HOST:PORT or https://HOST:PORT (whose certificate is not checked)."""
 
-    def __init__(self, url, key=None, timeout=10, session=None):
+    def __init__(self, url, key=None, timeout=10, session=None, source=None):
         self.key = key or Key()
         self.session = session or os.urandom(7).hex() + "01"
         scheme, _, self.host = url.partition("://")
         name, _, port = self.host.rpartition(":")
-        super().__init__(socket.create_connection((name.strip("[]"), int(port)), timeout))
+        super().__init__(socket.create_connection((name.strip("[]"), int(port)), timeout, (source, 0) if source else None))
         if scheme == "https":
             self.socket = ssl._create_unverified_context().wrap_socket(self.socket)
         self.notices, self.next_id = [], 0
@@ -350,6 +359,11 @@ class Client(Frames):
     def join(self, network, label, invite=None):
         admission = network.admission(self.key, label, invite or network.invite)
         return self.request("JoinNetwork", network_id=network.text_id, admission=b64(admission))
+
+    def rename(self, network, label, later, invite=None):
+        """A newer admission with another label."""
+        admission = network.admission(self.key, label, invite or network.invite, later=later)
+        return self.request("UpdateClientInfo", network_id=network.text_id, admission=b64(admission))
 
     def connect(self, network):
         return self.request("ConnectNetwork", network_id=network.text_id)

@@ -32,7 +32,7 @@
 
 LOG_MODULE("server");
 
-#define SOCKETS_MAX       20000
+#define SOCKETS_MAX       19900
 #define SOCKETS_BLOCK_MAX 1024
 /* Descriptors for everything else: database, log, listening sockets, the loop. */
 #define FDS_OTHER      64

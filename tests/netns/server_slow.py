@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""Connections that send a byte now and then, in TLS, head and frame, or nothing, and do not read: cut after 10 s, while others
+join as ever.
+
+    strangers (100.64.0.0/16) -- inet -- server
+"""
+
+import load
+from govpn import Server
+from lab import check
+
+TIME_LIMIT_S = 90
+LONG_TIME_LIMIT_S = 180
+CUT_S = 10
+
+
+def scenario(lab):
+    server = Server(lab).start()
+    strangers = load.strangers(lab)
+    count = 5000 if lab.long else 400
+    # Opening them takes time as well, above all where TLS is shaken.
+    seconds = 40 if lab.long else 14
+    slow = load.start(strangers, server, "slow", count, seconds)
+    others = load.run(strangers, server, "probe", seconds - 2)
+    found = load.finish(slow)
+    check(found["opened"] == count and found["left"] == 0, f"slow connections were not cut: {found}")
+    # The time of TLS handshakes comes before it.
+    check(found["cut_max_s"] <= (CUT_S + 4) * lab.slow * (3 if lab.long else 1), f"cut late: {found}")
+    check(others["failed"] == 0, f"others were refused: {others}")
+    check(others["join_max_ms"] <= 1000 * lab.slow, f"others waited: {others}")
+    return (f"{count} cut after {found['cut_p50_s']:.1f} s, at most {found['cut_max_s']:.1f} s; others logged in within "
+            f"{others['login_max_ms']:.0f} ms and joined within {others['join_max_ms']:.0f} ms")
