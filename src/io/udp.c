@@ -386,32 +386,38 @@ size_t udp_unsent(const struct udp *u)
 	return (size_t)bytes;
 }
 
+/* Copies the value of a control message of this kind. False: it is another one, or too short for it. */
+static bool control_is(const struct msghdr *m, const struct cmsghdr *c, int level, int type,
+                       void *out, size_t n)
+{
+	size_t at = (size_t)((const char *)c - (const char *)m->msg_control);
+
+	if (c->cmsg_level != level || c->cmsg_type != type || c->cmsg_len < CMSG_LEN(n) ||
+	    CMSG_LEN(n) > m->msg_controllen - at)
+		return false;
+	memcpy(out, CMSG_DATA(c), n);
+	return true;
+}
+
 /* Fills local address, interface, segment size and losses from the control data. */
 static void read_control(struct udp *u, struct msghdr *m, struct udp_train *t)
 {
+	struct in_pktinfo info4;
+	struct in6_pktinfo info6;
+	uint32_t total;
+	int size;
+
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
-		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-			struct in_pktinfo info;
-
-			memcpy(&info, CMSG_DATA(c), sizeof(info));
-			t->local = netaddr_ip4(ntohl(info.ipi_addr.s_addr), 0);
-			t->local.ifindex = (uint32_t)info.ipi_ifindex;
-		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-			struct in6_pktinfo info;
-
-			memcpy(&info, CMSG_DATA(c), sizeof(info));
-			t->local = netaddr_ip6(info.ipi6_addr.s6_addr, 0);
-			t->local.ifindex = info.ipi6_ifindex;
-		} else if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
-			int size;
-
-			memcpy(&size, CMSG_DATA(c), sizeof(size));
+		if (control_is(m, c, IPPROTO_IP, IP_PKTINFO, &info4, sizeof(info4))) {
+			t->local = netaddr_ip4(ntohl(info4.ipi_addr.s_addr), 0);
+			t->local.ifindex = (uint32_t)info4.ipi_ifindex;
+		} else if (control_is(m, c, IPPROTO_IPV6, IPV6_PKTINFO, &info6, sizeof(info6))) {
+			t->local = netaddr_ip6(info6.ipi6_addr.s6_addr, 0);
+			t->local.ifindex = info6.ipi6_ifindex;
+		} else if (control_is(m, c, SOL_UDP, UDP_GRO, &size, sizeof(size))) {
 			if (size > 0 && (size_t)size < t->len)
 				t->size = (size_t)size;
-		} else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
-			uint32_t total;
-
-			memcpy(&total, CMSG_DATA(c), sizeof(total));
+		} else if (control_is(m, c, SOL_SOCKET, SO_RXQ_OVFL, &total, sizeof(total))) {
 			t->lost = total - u->lost_told;
 			u->lost_told = total;
 		}
