@@ -14,6 +14,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 /* No thread: the packet side runs in turns. */
 static int no_create(pthread_t *out, const pthread_attr_t *attr, void *(*run)(void *), void *user);
@@ -111,15 +113,30 @@ int mq_push(struct mq *q, unsigned lane, struct mq_msg *m)
 	return 0;
 }
 
-/* Something that epoll takes; nobody waits. */
+/* Descriptors that epoll takes; nobody waits. */
+enum {
+	FD_QUEUE,
+	FD_TUN,
+	FD_UDP4,
+	FD_UDP6,
+	FDS
+};
+
+static int fd_of(unsigned i)
+{
+	static int fds[FDS];
+
+	if (fds[i] == 0)
+		fds[i] = eventfd(0, EFD_CLOEXEC);
+	if (fds[i] <= 0)
+		abort();
+	return fds[i];
+}
+
 int mq_fd(const struct mq *q)
 {
-	static int pipes[2];
-
 	(void)q;
-	if (pipes[0] == 0 && pipe(pipes) != 0)
-		abort();
-	return pipes[0];
+	return fd_of(FD_QUEUE);
 }
 
 static struct world {
@@ -143,6 +160,7 @@ static struct world {
 	const uint8_t *train;
 	size_t train_len, train_size;
 	struct netaddr from;
+	bool echo;
 	uint8_t tun[VNET_BYTES + ROOM];
 	size_t tun_len;
 	int tun_error;
@@ -167,24 +185,36 @@ static int no_create(pthread_t *out, const pthread_attr_t *attr, void *(*run)(vo
 
 void udp_close(struct udp *u)
 {
+	/* The data plane counts on a closed descriptor to leave epoll by itself. */
+	if (u->fd >= 0)
+		(void)epoll_ctl(w.d->shard->epoll_fd, EPOLL_CTL_DEL, u->fd, NULL);
 	*u = UDP_NULL;
 }
 
 struct udp udp_adopt(int fd)
 {
-	return (struct udp){.fd = fd, .family = fd == 101 ? NETADDR_IP6 : NETADDR_IP4};
+	return (struct udp){.fd = fd, .family = fd == fd_of(FD_UDP6) ? NETADDR_IP6 : NETADDR_IP4};
 }
 
 int udp_recv(struct udp *u, void *buf, size_t size, struct udp_train *out)
 {
-	if (w.train == NULL || u->family != w.from.family)
+	if (w.from.family == NETADDR_NONE || u->family != w.from.family)
 		return UDP_AGAIN;
 	must(w.train_len <= size);
 	if (w.train_len > 0)
 		memcpy(buf, w.train, w.train_len);
-	*out = (struct udp_train){.remote = w.from, .len = w.train_len, .size = w.train_size};
+	*out = (struct udp_train){.remote = w.from,
+	                          .len = w.train_len,
+	                          .size = w.train_size,
+	                          .lost = w.train_len & 1};
 	out->local = netaddr_ip4(0xc0000201, 0);
-	w.train = NULL;
+	/* The same again, from a stranger, in the same round. */
+	if (w.echo) {
+		w.from.ip[3] ^= 8;
+		w.echo = false;
+	} else {
+		w.from.family = NETADDR_NONE;
+	}
 	return UDP_OK;
 }
 
@@ -222,7 +252,7 @@ int udp_send(struct udp *u, const struct netaddr *local, const struct netaddr *r
 
 ssize_t fake_tun_read(int fd, void *buf, size_t size)
 {
-	must(fd == 99);
+	must(fd == fd_of(FD_TUN));
 	if (w.tun_error != 0 || w.tun_len == 0) {
 		errno = w.tun_error != 0 ? w.tun_error : EAGAIN;
 		return -1;
@@ -257,7 +287,7 @@ ssize_t fake_tun_writev(int fd, const struct iovec *iov, int n)
 	struct inner in;
 	struct segment cut;
 
-	must(fd == 99);
+	must(fd == fd_of(FD_TUN));
 	for (int i = 0; i < n; i++) {
 		must(len + iov[i].iov_len <= sizeof(bytes));
 		memcpy(bytes + len, iov[i].iov_base, iov[i].iov_len);
@@ -458,9 +488,9 @@ static void add_net(uint8_t mode)
 {
 	uint8_t ip6[16] = {0xfd, [15] = 1};
 	struct netaddr own = netaddr_ip4(OWN4, 0);
-	struct dataplane_net_config net = {.tun_fd = 99,
-	                                   .udp4_fd = 100,
-	                                   .udp6_fd = 101,
+	struct dataplane_net_config net = {.tun_fd = fd_of(FD_TUN),
+	                                   .udp4_fd = fd_of(FD_UDP4),
+	                                   .udp6_fd = fd_of(FD_UDP6),
 	                                   .tun_keep = true,
 	                                   .tun_vnet_hdr = (mode & 2) != 0,
 	                                   .tun_uso = (mode & 4) != 0,
@@ -554,8 +584,8 @@ static void step_train(void)
 	size_t size = bytes_read_u8(&w.in), n;
 	const uint8_t *p = take(&n, ROOM);
 
-	if (n > 0)
-		feed_from(&from, p, n, size == 0 || size > n ? n : size);
+	w.echo = n > 0 && p[n - 1] == 0xee;
+	feed_from(&from, p, n, size == 0 || size > n ? n : size);
 }
 
 /* The association of our link, or NULL. */
@@ -596,13 +626,13 @@ static void step_chunks(void)
 	feed_sealed(RECORD_TYPE_DATA, packet, SCTP_HEADER_BYTES + n);
 }
 
-static void send_message(uint16_t stream, uint32_t ppid, const uint8_t *p, size_t n)
+static void queue_message(uint16_t stream, uint32_t ppid, const uint8_t *p, size_t n)
 {
 	const struct sctp_send_options o = {
 		.stream = stream, .ppid = ppid, .unordered = (ppid & 1) != 0};
 
-	if (n > 0 && sctp_send(w.sctp, &o, p, n, w.now_us) >= 0)
-		peer_output();
+	if (n > 0)
+		must(sctp_send(w.sctp, &o, p, n, w.now_us) >= 0);
 }
 
 static void step_message(void)
@@ -611,11 +641,12 @@ static void step_message(void)
 	size_t n;
 	const uint8_t *p = take(&n, ROOM);
 
-	send_message(how < 128 ? w.streams[how & 1] : how & 15,
-	             how & 2   ? DCEP_PPID_CONTROL
-	             : how & 4 ? DCEP_PPID_TEXT
-	                       : DCEP_PPID_BINARY,
-	             p, n);
+	queue_message(how < 128 ? w.streams[how & 1] : how & 15,
+	              how & 2   ? DCEP_PPID_CONTROL
+	              : how & 4 ? DCEP_PPID_TEXT
+	                        : DCEP_PPID_BINARY,
+	              p, n);
+	peer_output();
 }
 
 /* Makes a header fit: version and length, then addresses as far as `how` says so. */
@@ -632,7 +663,8 @@ static void repair(uint8_t *p, size_t n, uint8_t how, uint32_t src, uint32_t dst
 		p[0] = 0x60;
 		be16_store(p + 4, (uint16_t)(n - 40));
 		memset(p + 8, 0, 32);
-		p[8] = p[24] = 0xfd;
+		p[8] = 0xfd;
+		p[24] = (how & 128) != 0 ? 0xff : 0xfd;
 		p[23] = (how & 2) != 0 ? (uint8_t)src : 9;
 		p[39] = (how & 4) != 0 ? (uint8_t)dst : 9;
 	}
@@ -646,9 +678,9 @@ static void repair(uint8_t *p, size_t n, uint8_t how, uint32_t src, uint32_t dst
 static void step_inner(void)
 {
 	uint8_t packet[ROOM];
-	uint8_t how = bytes_read_u8(&w.in), copies = bytes_read_u8(&w.in) & 3;
+	uint8_t how = bytes_read_u8(&w.in), copies = bytes_read_u8(&w.in) & 15;
 	size_t n;
-	const uint8_t *p = take(&n, 1500);
+	const uint8_t *p = take(&n, 2500);
 
 	if (n == 0)
 		return;
@@ -660,8 +692,9 @@ static void step_inner(void)
 			be32_store(packet + 24, be32_load(packet + 24) + (uint32_t)(i * (n - 40)));
 		if ((how & 1) != 0 && n >= 20)
 			csum_store(packet + 10, (uint16_t)~csum_fold(csum_add(0, packet, 20)));
-		send_message(w.streams[1], DCEP_PPID_BINARY, packet, n);
+		queue_message(w.streams[1], DCEP_PPID_BINARY, packet, n);
 	}
+	peer_output();
 }
 
 static void step_tun(void)

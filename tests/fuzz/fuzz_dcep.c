@@ -53,13 +53,19 @@ static void own(struct dcep *d, uint8_t op, uint16_t stream)
 		check(dcep_send_options(d, stream, DCEP_KIND_TEXT, op, &o) >= 0);
 		break;
 	}
+	if (dcep_is_open(d, stream))
+		check(dcep_params(d, stream, &p) == DCEP_OK);
+	else
+		check(dcep_params(d, stream, &p) >= 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct bytes_reader r = bytes_reader(data, size);
-	struct dcep_config config = {.side = (enum dcep_side)(bytes_read_u8(&r) & 1),
-	                             .max_channels = 8};
+	uint8_t how = bytes_read_u8(&r);
+	struct dcep_config config = {.side = (enum dcep_side)(how & 1),
+	                             .max_channels = 8,
+	                             .max_streams = how & 2 ? 6 : 0};
 	struct dcep *d = NULL;
 
 	if (dcep_new(&d, &config) != 0)
@@ -84,7 +90,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if ((op & 64) != 0)
 			drain(d);
 	}
-	drain(d);
+	check(dcep_counters(d)->bad_message + dcep_counters(d)->no_channel <= size);
+	/* What waits in it goes with it. */
+	if ((how & 4) == 0)
+		drain(d);
 	dcep_free(d);
 	return 0;
 }

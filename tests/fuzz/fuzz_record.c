@@ -2,11 +2,12 @@
 
 /*
  * Records from the network: the input is a list of steps, each of which adds to a datagram a piece that is sealed by
- * the peer, sealed and then changed, or made up; or gives the datagram to record_open().
+ * the peer, sealed and then changed, or made up; or gives the datagram to record_open(); or moves the peer's numbers.
  */
 
 #include "base/bytes.h"
 #include "crypto/record.h"
+#include "crypto/record_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,8 @@ enum step {
 	STEP_MADE_UP,
 	STEP_NEXT,
 	STEP_OPEN,
+	STEP_JUMP,
+	STEP_BACK,
 	STEPS,
 };
 
@@ -118,6 +121,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		case STEP_OPEN:
 			open_all(&rx, bytes_read_u8(&r) % 17);
+			break;
+		case STEP_JUMP:
+			rx.peer->tx.sent += UINT64_C(1) << (bytes_read_u8(&r) % 48);
+			break;
+		case STEP_BACK:
+			rx.peer->tx.sent -= GV_MIN(rx.peer->tx.sent, (uint64_t)bytes_read_u16(&r));
 			break;
 		case STEPS:
 			break;

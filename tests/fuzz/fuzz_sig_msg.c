@@ -22,6 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum msg_from from = data[0] == 's' ? MSG_FROM_SERVER : MSG_FROM_CLIENT;
 	if (msg_parse(&m, (const char *)data + 1, size - 1, from, NULL) != MSG_OK)
 		return 0;
+	if (msg_type_name(m.type)[0] == '?' ||
+	    (msg_is_request(m.type) && msg_reply_type(m.type) == MSG_NONE))
+		abort();
 	if (m.type == MSG_ERROR && m.error.code == MSG_ERROR_OTHER) {
 		msg_deinit(&m); /* a code of a later version is never written by this one */
 		return 0;

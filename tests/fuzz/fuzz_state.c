@@ -2,9 +2,9 @@
 
 /* networks.json: damaged disks and other people's files. What is taken must be written and read again as the same. */
 
-#include "base/buf.h"
-#include "base/mem.h"
-#include "engine/client/state.h"
+/* Both files of the daemon: networks.json, and identity.key. */
+
+#include "engine/client/state.c"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct buf text = BUF_INIT(STATE_FILE_MAX);
 	struct diag diag = {0};
 
-	int r = state_parse(s, (const char *)data, size, &diag);
+	int r = parse_identity(&s->id, (const char *)data, size, &diag);
+	if (r != STATE_OK && (r < 0 || diag.text[0] == '\0'))
+		abort();
+	diag = (struct diag){0};
+	r = state_parse(s, (const char *)data, size, &diag);
 	if (r != STATE_OK) {
 		if (r > 0 && diag.text[0] == '\0')
 			abort();

@@ -26,5 +26,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (stun_respond(data, size, &from, answer) > STUN_RESPONSE_MAX)
 		abort();
+	/* Whatever comes, one source gets no more than its share. */
+	static struct stun_limit limit;
+	unsigned passed = 0;
+
+	stun_limit_init(&limit, size);
+	for (size_t i = 0; i < GV_MIN(size, (size_t)100); i++) {
+		const uint8_t ip6[16] = {0x20, [8] = data[i]};
+
+		from = data[i] & 128 ? netaddr_ip6(ip6, 1)
+		                     : netaddr_ip4(0xc0000200u + data[i] * 4u, 1);
+		passed += stun_limit_pass(&limit, &from, i * 1000 * (data[0] & 31u));
+	}
+	if (passed > size)
+		abort();
 	return 0;
 }
