@@ -302,6 +302,8 @@ static void run(struct dtls *d, const uint8_t *record, size_t len, uint64_t now_
 		finish(d);
 	} else if (r == DTLS_SSL_FINGERPRINT) {
 		fail(d, DTLS_FAILURE_FINGERPRINT);
+	} else if (r == DTLS_SSL_WEAK) {
+		fail(d, DTLS_FAILURE_WEAK);
 	} else if (r == DTLS_SSL_REFUSED) {
 		fail(d, DTLS_FAILURE_PROTOCOL);
 	} else if (r < 0) {

@@ -32,7 +32,7 @@ struct dtls; /* opaque */
 #define DTLS_HANDSHAKE_TIMEOUT_US 30000000
 /* First repeat of a flight, doubling up to the second (RFC 6347 4.2.4.1; our paths are proven before). */
 #define DTLS_REPEAT_FIRST_US 100000
-#define DTLS_REPEAT_MAX_US   3200000
+#define DTLS_REPEAT_MAX_US   800000
 /* Larger datagrams of a handshake are refused; records inside are cut for 1,500-byte links by everyone. */
 #define DTLS_INPUT_MAX 4096
 
@@ -67,8 +67,8 @@ enum dtls_failure {
 	DTLS_FAILURE_TIMEOUT,     /* no answer for DTLS_HANDSHAKE_TIMEOUT_US */
 	DTLS_FAILURE_FINGERPRINT, /* the peer's certificate is not the announced one */
 	DTLS_FAILURE_PROTOCOL,    /* OpenSSL refused what came, or the peer refused us */
-	DTLS_FAILURE_WEAK,        /* another cipher, or no extended master secret (RFC 7627) */
-	DTLS_FAILURE_INTERNAL,    /* memory, or OpenSSL in a state that cannot be */
+	DTLS_FAILURE_WEAK, /* another cipher, no extended master secret (RFC 7627), or a short key */
+	DTLS_FAILURE_INTERNAL, /* memory, or OpenSSL in a state that cannot be */
 };
 
 enum dtls_event_type {

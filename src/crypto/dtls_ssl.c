@@ -20,6 +20,7 @@
 #define NEVER_US 3600000000u
 /* Certificate chain we read; bounds what OpenSSL keeps of one message. */
 #define CERT_LIST_MAX      16384
+#define KEY_SECURITY_BITS  112 /* RSA of 2,048 bits has them (NIST SP 800-57) */
 #define HANDSHAKE_HEADER   12
 #define RANDOM_SIZE        32
 #define MASTER_SECRET_SIZE 48
@@ -39,6 +40,7 @@ struct dtls_ssl {
 	bool has_ems;        /* the ServerHello took the extension */
 	bool peer_is_proven; /* a certificate with the fingerprint came */
 	bool peer_is_other;  /* one with another fingerprint came */
+	bool peer_is_weak;   /* one with a key that is too short came */
 };
 
 static int bio_write(BIO *bio, const char *data, int len)
@@ -97,6 +99,14 @@ static unsigned timer_never(SSL *ssl, unsigned us)
 	return NEVER_US;
 }
 
+/* OpenSSL asks for this only in the chain check that ours replaces. */
+static bool key_is_strong(X509 *x)
+{
+	EVP_PKEY *key = X509_get0_pubkey(x);
+
+	return key != NULL && EVP_PKEY_get_security_bits(key) >= KEY_SECURITY_BITS;
+}
+
 /* In place of a chain check: the certificate is the one whose fingerprint the signed SDP announced. */
 static int check_certificate(X509_STORE_CTX *store, void *unused)
 {
@@ -111,6 +121,11 @@ static int check_certificate(X509_STORE_CTX *store, void *unused)
 	    !hash_equal(fingerprint, s->config->peer_fingerprint, sizeof(fingerprint))) {
 		s->peer_is_other = true;
 		X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
+		return 0;
+	}
+	if (!key_is_strong(x)) {
+		s->peer_is_weak = true;
+		X509_STORE_CTX_set_error(store, X509_V_ERR_EE_KEY_TOO_SMALL);
 		return 0;
 	}
 	s->peer_is_proven = true;
@@ -259,6 +274,8 @@ int dtls_ssl_run(struct dtls_ssl *s, const uint8_t *record, size_t len, struct b
 		return DTLS_SSL_DONE;
 	if (error == SSL_ERROR_WANT_READ)
 		return DTLS_SSL_MORE;
+	if (s->peer_is_weak)
+		return DTLS_SSL_WEAK;
 	return s->peer_is_other ? DTLS_SSL_FINGERPRINT : DTLS_SSL_REFUSED;
 }
 

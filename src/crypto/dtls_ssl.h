@@ -21,7 +21,8 @@ enum dtls_ssl_result {
 	DTLS_SSL_DONE = 1, /* the peer's Finished is verified, ours is emitted */
 	DTLS_SSL_REFUSED = 2,
 	DTLS_SSL_FINGERPRINT = 3, /* refused: the certificate is another one */
-	DTLS_SSL_WEAK = 4,        /* of dtls_ssl_export(): cipher or no extended master secret */
+	DTLS_SSL_WEAK =
+		4, /* the peer's key is short; of dtls_ssl_export(): cipher, no extended master secret */
 };
 
 /* config is borrowed until dtls_ssl_free(). Returns 0 or -ENOMEM. */
@@ -32,7 +33,7 @@ void dtls_ssl_free(struct dtls_ssl *s);
 /*
  * Goes on with the handshake with one record, or with none (NULL, 0). What OpenSSL sends is appended to `emitted`:
  * each datagram behind its length in two bytes.
- * Returns enum dtls_ssl_result but WEAK; -ENOBUFS, -ENOMEM when emitted did not take it.
+ * Returns enum dtls_ssl_result; -ENOBUFS, -ENOMEM when emitted did not take it.
  */
 int dtls_ssl_run(struct dtls_ssl *s, const uint8_t *record, size_t len, struct buf *emitted)
 	gv_must_check gv_nonnull(1, 4);

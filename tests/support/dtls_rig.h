@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef GV_TESTS_UNIT_CRYPTO_DTLS_RIG_H
-#define GV_TESTS_UNIT_CRYPTO_DTLS_RIG_H
+#ifndef GV_SUPPORT_DTLS_RIG_H
+#define GV_SUPPORT_DTLS_RIG_H
 
 /*
  * dtls_rig - two ends of a DTLS association on a wire in memory, with a virtual clock.
@@ -18,7 +18,9 @@
 #include <stdint.h>
 
 #define RIG_DATAGRAM_MAX 2048
-#define RIG_QUEUE_MAX    64
+#define RIG_QUEUE_MAX    256
+#define RIG_HELD_MAX \
+	64 /* data that waits for the end of the handshake, as the data plane holds it */
 
 struct rig_datagram {
 	uint8_t data[RIG_DATAGRAM_MAX];
@@ -45,6 +47,7 @@ struct rig_end {
 	struct record_counters counters;
 	uint8_t text[RIG_DATAGRAM_MAX]; /* last data received */
 	size_t text_len;
+	struct rig_queue held; /* of ours: data before CONNECTED */
 
 	/* OpenSSL's */
 	SSL_CTX *ctx;
@@ -61,7 +64,9 @@ struct rig {
 	unsigned loss_percent; /* of all */
 	uint64_t seed;         /* of the loss */
 	bool (*tamper)(struct rig *rig, struct rig_end *to, uint8_t *data,
-	               size_t *len); /* false: lose */
+	               size_t *len);                                          /* false: lose */
+	void (*on_data)(struct rig_end *to, const uint8_t *data, size_t len); /* or NULL */
+	void *user;
 };
 
 /* What an OpenSSL end is like. */
@@ -69,7 +74,7 @@ struct rig_ssl_options {
 	uint64_t set;        /* SSL_OP_* */
 	const char *ciphers; /* NULL: OpenSSL's own list */
 	bool no_certificate;
-	bool rsa;
+	unsigned rsa_bits;    /* an RSA key of this size; 0: the usual P-256 */
 	bool cookie;          /* a server that asks with HelloVerifyRequest */
 	size_t hello_padding; /* bytes of ALPN that lengthen a client's ClientHello */
 	long mtu;             /* 0: 1200 */
@@ -87,6 +92,11 @@ void rig_openssl(struct rig_end *end, enum record_role role, const struct rig_ss
 /* Puts a datagram on the wire to `to`; loss and tampering apply. */
 void rig_send(struct rig_end *to, const uint8_t *data, size_t len);
 
+/* Puts a datagram into the queue of `to` past the wire: nothing is lost or changed. */
+void rig_deliver(struct rig_end *to, const uint8_t *data, size_t len);
+/* Data of an end that is up, at most 1,000 bytes. */
+void rig_send_data(struct rig_end *from, const void *data, size_t len);
+
 /* Moves what waits, without letting time pass, until the wire is silent. */
 void rig_settle(struct rig *rig);
 /* Lets time pass to the next deadline of either end (at most `limit_us` in all) until both are up or one failed. */
@@ -99,4 +109,4 @@ bool rig_is_up(const struct rig_end *end);
 /* Sends text as data of an end that is up, and checks that the other end reads it. */
 void rig_exchange(struct rig *rig);
 
-#endif /* GV_TESTS_UNIT_CRYPTO_DTLS_RIG_H */
+#endif /* GV_SUPPORT_DTLS_RIG_H */

@@ -182,15 +182,15 @@ static void count_finished(int is_write, int version, int type, const void *data
 		end->ssl_finished_seen++;
 }
 
-/* In place of the end's certificate: one with an RSA key, made here once. */
-static void use_rsa(struct rig_end *end)
+/* In place of the end's certificate: one with an RSA key. */
+static void use_rsa(struct rig_end *end, unsigned bits)
 {
 	struct cert *c = calloc(1, sizeof(*c));
 	unsigned len = sizeof(c->fingerprint);
 
 	assert_non_null(c);
 	atomic_init(&c->refs, 1);
-	c->key = EVP_RSA_gen(2048);
+	c->key = EVP_RSA_gen(bits);
 	c->x509 = X509_new();
 	assert_true(c->key != NULL && c->x509 != NULL);
 	assert_int_equal(X509_set_pubkey(c->x509, c->key), 1);
@@ -220,8 +220,8 @@ void rig_openssl(struct rig_end *end, enum record_role role, const struct rig_ss
 {
 	bool client = role == RECORD_ROLE_CLIENT;
 
-	if (options->rsa)
-		use_rsa(end);
+	if (options->rsa_bits > 0)
+		use_rsa(end, options->rsa_bits);
 	end->ctx = SSL_CTX_new(client ? DTLS_client_method() : DTLS_server_method());
 	assert_non_null(end->ctx);
 	SSL_CTX_set_options(end->ctx, SSL_OP_NO_QUERY_MTU | options->set |
@@ -273,6 +273,33 @@ void rig_send(struct rig_end *to, const uint8_t *data, size_t len)
 	queue_push(&to->in, copy, len);
 }
 
+void rig_deliver(struct rig_end *to, const uint8_t *data, size_t len)
+{
+	queue_push(&to->in, data, len);
+}
+
+static void take_text(struct rig_end *end, const uint8_t *data, size_t len)
+{
+	memcpy(end->text, data, len);
+	end->text_len = len;
+	if (end->rig->on_data != NULL)
+		end->rig->on_data(end, data, len);
+}
+
+static void open_data(struct rig_end *end, struct rig_datagram *d)
+{
+	struct pkt in = {.data = d->data, .len = d->len};
+	struct record_plain plain[8];
+	size_t n = record_open(end->record, &in, 1, plain, 8, &end->counters);
+
+	for (size_t i = 0; i < n; i++) {
+		if (plain[i].type == RECORD_TYPE_DATA)
+			take_text(end, plain[i].pkt.data, plain[i].pkt.len);
+		else if (plain[i].type == RECORD_TYPE_HANDSHAKE)
+			dtls_repeat_last_flight(end->dtls, end->rig->now_us);
+	}
+}
+
 /* Events first, then what is to be sent, until there is neither: as an owner does. */
 static void ours_drain(struct rig_end *end)
 {
@@ -292,6 +319,8 @@ static void ours_drain(struct rig_end *end)
 			break;
 		case DTLS_EVENT_CONNECTED:
 			end->connected_events++;
+			for (struct rig_datagram *d; (d = queue_pop(&end->held)) != NULL;)
+				open_data(end, d);
 			break;
 		case DTLS_EVENT_FAILED:
 			end->failed_events++;
@@ -316,35 +345,23 @@ static void ours_drain(struct rig_end *end)
 
 static void ours_take(struct rig_end *end, struct rig_datagram *d)
 {
-	struct pkt in = {.data = d->data, .len = d->len};
-	struct record_plain plain[8];
-
-	if (d->len == 0 || d->data[0] != RECORD_TYPE_DATA) {
+	if (d->len == 0 || d->data[0] != RECORD_TYPE_DATA)
 		assert_int_equal(dtls_input(end->dtls, d->data, d->len, end->rig->now_us), 0);
-		return;
-	}
-	if (end->record == NULL)
-		return;
-	size_t n = record_open(end->record, &in, 1, plain, 8, &end->counters);
-	for (size_t i = 0; i < n; i++) {
-		if (plain[i].type != RECORD_TYPE_DATA)
-			continue;
-		memcpy(end->text, plain[i].pkt.data, plain[i].pkt.len);
-		end->text_len = plain[i].pkt.len;
-	}
+	else if (end->connected_events > 0)
+		open_data(end, d);
+	else if (end->held.count < RIG_HELD_MAX)
+		queue_push(&end->held, d->data, d->len);
 }
 
 /* Lets OpenSSL read and write until it waits. */
 static void ssl_work(struct rig_end *end)
 {
-	int r;
+	uint8_t buf[RIG_DATAGRAM_MAX];
+	bool was_up = SSL_is_init_finished(end->ssl);
+	int r = was_up ? SSL_read(end->ssl, buf, sizeof(buf)) : SSL_do_handshake(end->ssl);
 
-	if (!SSL_is_init_finished(end->ssl))
-		r = SSL_do_handshake(end->ssl);
-	else
-		r = SSL_read(end->ssl, end->text, sizeof(end->text));
-	if (r > 0 && SSL_is_init_finished(end->ssl))
-		end->text_len = (size_t)r;
+	if (r > 0 && was_up)
+		take_text(end, buf, (size_t)r);
 	if (r <= 0 && SSL_get_error(end->ssl, r) != SSL_ERROR_WANT_READ)
 		end->ssl_failed = true;
 }
@@ -426,16 +443,16 @@ void rig_run(struct rig *rig, uint64_t limit_us)
 	}
 }
 
-static void send_text(struct rig_end *from, const char *text)
+void rig_send_data(struct rig_end *from, const void *data, size_t len)
 {
 	uint8_t train[RIG_DATAGRAM_MAX];
 	struct batch b = BATCH_INIT(train, sizeof(train), RECORD_HEADROOM, RECORD_TAILROOM);
 
 	if (from->dtls == NULL) {
-		assert_int_equal(SSL_write(from->ssl, text, (int)strlen(text)), strlen(text));
+		assert_int_equal(SSL_write(from->ssl, data, (int)len), len);
 		return;
 	}
-	memcpy(batch_reserve(&b, strlen(text)), text, strlen(text));
+	memcpy(batch_reserve(&b, len), data, len);
 	assert_int_equal(record_seal(from->record, &b), 0);
 	rig_send(from->other, train, b.len);
 }
@@ -445,7 +462,7 @@ static void check_text(struct rig *rig, struct rig_end *from, const char *text)
 	struct rig_end *to = from->other;
 
 	to->text_len = 0;
-	send_text(from, text);
+	rig_send_data(from, text, strlen(text));
 	rig_settle(rig);
 	assert_int_equal(to->text_len, strlen(text));
 	assert_memory_equal(to->text, text, to->text_len);
