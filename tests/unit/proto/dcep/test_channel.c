@@ -228,6 +228,50 @@ static void dcep_close_resets_both_ways_and_frees_stream(void **state)
 	dcep_free(b);
 }
 
+/* Between our reset and the peer's, what the peer still sends is nobody's. */
+static void dcep_input_on_closing_channel_is_dropped(void **state)
+{
+	struct dcep *a = make(DCEP_SIDE_CLIENT, 2), *b = make(DCEP_SIDE_SERVER, 2);
+	struct dcep_params p = {TEXT("x")};
+	uint16_t stream;
+
+	(void)state;
+	assert_int_equal(dcep_open(a, &p, &stream), 0);
+	(void)carry(a, b);
+	(void)carry(b, a);
+	assert_int_equal(input(a, stream, DCEP_PPID_BINARY, "x", 1), DCEP_INPUT_DATA);
+	assert_int_equal(dcep_close(a, stream), 0);
+	assert_int_equal(input(a, stream, DCEP_PPID_BINARY, "x", 1), DCEP_INPUT_DROPPED);
+	assert_int_equal(dcep_counters(a)->no_channel, 1);
+	dcep_free(a);
+	dcep_free(b);
+}
+
+static void dcep_open_takes_the_lowest_free_stream(void **state)
+{
+	struct dcep *a = make(DCEP_SIDE_CLIENT, 8), *b = make(DCEP_SIDE_SERVER, 8);
+	struct dcep_params p = {TEXT("x")};
+	uint16_t stream;
+
+	(void)state;
+	for (uint16_t i = 0; i < 3; i++) {
+		assert_int_equal(dcep_open(a, &p, &stream), 0);
+		assert_int_equal(stream, 2 * i);
+	}
+	assert_int_equal(dcep_open(b, &p, &stream), 0);
+	(void)carry(a, b);
+	(void)carry(b, a);
+	assert_int_equal(dcep_close(a, 2), 0);
+	(void)carry(a, b);
+	(void)carry(b, a);
+	assert_int_equal(dcep_open(a, &p, &stream), 0);
+	assert_int_equal(stream, 2);
+	assert_int_equal(dcep_open(a, &p, &stream), 0);
+	assert_int_equal(stream, 6);
+	dcep_free(a);
+	dcep_free(b);
+}
+
 static void dcep_open_limits_give_full_or_too_large(void **state)
 {
 	static char long_text[DCEP_TEXT_MAX + 1];
@@ -357,6 +401,8 @@ int main(void)
 		cmocka_unit_test(dcep_output_open_has_rfc_bytes),
 		cmocka_unit_test(dcep_input_user_messages_tell_kind),
 		cmocka_unit_test(dcep_close_resets_both_ways_and_frees_stream),
+		cmocka_unit_test(dcep_input_on_closing_channel_is_dropped),
+		cmocka_unit_test(dcep_open_takes_the_lowest_free_stream),
 		cmocka_unit_test(dcep_open_limits_give_full_or_too_large),
 		cmocka_unit_test(dcep_input_bad_open_is_refused),
 		cmocka_unit_test(dcep_input_flood_of_bad_opens_is_bounded),

@@ -68,7 +68,8 @@ void hand_give(struct hand *h)
 {
 	struct pkt in = {.data = h->packet, .len = h->w.used};
 
-	packet_checksum_write(h->packet, h->w.used);
+	if (!h->unsummed)
+		packet_checksum_write(h->packet, h->w.used);
 	sctp_input(h->s, &in, 1, h->now_us);
 }
 

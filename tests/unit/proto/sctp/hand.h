@@ -21,6 +21,7 @@ struct hand {
 	uint32_t tsn; /* next one that the hand sends */
 	uint8_t packet[9000];
 	struct bytes_writer w;
+	bool unsummed; /* packets of the hand have a checksum of zero */
 	/* What the association said last. */
 	uint8_t train[65507];
 	struct chunk said[HAND_CHUNKS];

@@ -200,6 +200,19 @@ static void init_ack_unknown_parameters_are_reported(void **state)
 	hand_deinit(&h);
 }
 
+/* RFC 9260 6.10: INIT ACK stands alone, whatever else waits for the same tag. */
+static void init_ack_is_alone_in_its_packet(void **state)
+{
+	(void)state;
+	hand_init(&h, false);
+	give(CHUNK_HEARTBEAT, 0, "abcd", 4);
+	hand_give_init(&h, CHUNK_INIT, HAND_TAG, 1, NULL, 0);
+	give(CHUNK_HEARTBEAT, 0, "abcd", 4);
+	assert_int_equal(hand_listen(&h), 3);
+	assert_int_equal(h.said[1].type, CHUNK_INIT_ACK);
+	hand_deinit(&h);
+}
+
 /* 8.3: our COOKIE ECHO came, its answer was lost, and the peer looks whether we live. */
 static void cookie_echoed_answers_heartbeat(void **state)
 {
@@ -296,6 +309,26 @@ static void cookie_case_a_restarts_or_ends(void **state)
 	}
 }
 
+/* RFC 9653: never with COOKIE ECHO, though everything else of this peer may come so. */
+static void cookie_echo_with_zero_checksum_is_dropped(void **state)
+{
+	(void)state;
+	hand_init(&h, true);
+	hand_give_init(&h, CHUNK_INIT, 60, 600, NULL, 0);
+	hand_listen(&h);
+	const struct chunk *ack = keep_init_ack();
+	h.unsummed = true;
+	hand_give_cookie_of(&h, ack);
+	expect_silence();
+	assert_int_equal(sctp_counters(h.s)->bad_checksum, 1);
+	hand_give_data(&h, h.tsn, 1, 0, CHUNK_DATA_WHOLE, "x");
+	assert_int_equal(sctp_counters(h.s)->data_in, 1);
+	h.unsummed = false;
+	hand_give_cookie_of(&h, ack);
+	assert_int_equal(h.s->peer.tag, 60);
+	hand_deinit(&h);
+}
+
 /* C: a cookie of a setup that is over. D: the same cookie once more. */
 static void cookie_cases_c_and_d(void **state)
 {
@@ -359,6 +392,8 @@ static void shutdown_both_at_once_ends_cleanly(void **state)
 	give(CHUNK_SHUTDOWN, 0, cum, sizeof(cum));
 	expect_only(CHUNK_SHUTDOWN_ACK, 0, HAND_TAG);
 	give(CHUNK_SHUTDOWN, 0, cum, sizeof(cum));
+	expect_only(CHUNK_SHUTDOWN_ACK, 0, HAND_TAG);
+	hand_sleep(&h, RTO_INITIAL_US);
 	expect_only(CHUNK_SHUTDOWN_ACK, 0, HAND_TAG);
 	give(CHUNK_SHUTDOWN_ACK, 0, NULL, 0);
 	expect_only(CHUNK_SHUTDOWN_COMPLETE, 0, HAND_TAG);
@@ -438,10 +473,12 @@ int main(void)
 		cmocka_unit_test(init_ack_with_zero_tag_ends),
 		cmocka_unit_test(init_ack_without_cookie_aborts),
 		cmocka_unit_test(init_ack_unknown_parameters_are_reported),
+		cmocka_unit_test(init_ack_is_alone_in_its_packet),
 		cmocka_unit_test(cookie_echoed_answers_heartbeat),
 		cmocka_unit_test(stale_cookies_without_end_end),
 		cmocka_unit_test(cookie_case_b_takes_the_peers_tag),
 		cmocka_unit_test(cookie_case_a_restarts_or_ends),
+		cmocka_unit_test(cookie_echo_with_zero_checksum_is_dropped),
 		cmocka_unit_test(cookie_cases_c_and_d),
 		cmocka_unit_test(shutdown_is_repeated_for_late_data),
 		cmocka_unit_test(shutdown_both_at_once_ends_cleanly),

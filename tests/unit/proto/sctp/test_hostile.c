@@ -340,6 +340,21 @@ static void all_streams_cost_one_small_table(void **state)
 	hand_deinit(&h);
 }
 
+/* What asks for answers gets no more of them than may wait. */
+static void answers_that_wait_are_bounded(void **state)
+{
+	(void)state;
+	hand_init(&h, false);
+	for (int i = 0; i < 1000; i++) {
+		hand_begin(&h);
+		hand_chunk(&h, CHUNK_HEARTBEAT, 0, "abcd", 4);
+		hand_give(&h);
+		hand_give_init(&h, CHUNK_INIT, 7, 1, NULL, 0);
+	}
+	assert_int_equal(h.s->control_count, CONTROL_MAX);
+	hand_deinit(&h);
+}
+
 /* Random DATA, FORWARD-TSN, RE-CONFIG and the like for a long time, at an owner that reads or does not. */
 static void memory_stays_below_its_bound(void **state)
 {
@@ -590,6 +605,7 @@ int main(void)
 		cmocka_unit_test(window_opens_again_with_a_sack),
 		cmocka_unit_test(slow_reader_does_not_grow_the_list),
 		cmocka_unit_test(all_streams_cost_one_small_table),
+		cmocka_unit_test(answers_that_wait_are_bounded),
 		cmocka_unit_test(memory_stays_below_its_bound),
 		cmocka_unit_test(any_packet_costs_little),
 	};

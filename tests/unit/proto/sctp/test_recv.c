@@ -140,6 +140,15 @@ static void recv_fragments_of_two_messages_do_not_mix(void **state)
 	hand_give_data(&h, h.tsn, 1, 0, B | U, "a");
 	expect_text("cd");
 	expect_text("ab");
+	/* Side by side, but of another stream, another number or another order: nobody's middle. */
+	hand_give_data(&h, h.tsn + 4, 1, 0, B, "a");
+	hand_give_data(&h, h.tsn + 5, 1, 1, E, "b");
+	hand_give_data(&h, h.tsn + 6, 2, 0, B, "a");
+	hand_give_data(&h, h.tsn + 7, 3, 0, E, "b");
+	hand_give_data(&h, h.tsn + 8, 4, 0, B, "a");
+	hand_give_data(&h, h.tsn + 9, 4, 0, E | U, "b");
+	expect_nothing();
+	assert_int_equal(h.s->in.run_count, 0);
 	hand_deinit(&h);
 }
 

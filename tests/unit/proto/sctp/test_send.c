@@ -578,6 +578,31 @@ static void partial_lifetime_of_zero_is_sent_once(void **state)
 	hand_deinit(&h);
 }
 
+/* RFC 9260 7.2.1: in fast recovery the window stands still until what was in flight when it began is through. */
+static void window_stands_still_in_recovery(void **state)
+{
+	static const uint16_t gaps[3][2] = {{2, 2}, {2, 3}, {2, 4}};
+
+	(void)state;
+	setup();
+	widen(20);
+	send_messages(12);
+	for (int i = 0; i < 3; i++)
+		hand_give_sack(&h, first - 1, gaps[i], 1);
+	hand_listen(&h);
+	assert_true(h.s->cc.recovery);
+	uint32_t cwnd = h.s->cc.cwnd;
+	assert_int_equal(cwnd, 10 * h.s->cc.mtu);
+	send_messages(20);
+	hand_give_sack(&h, first + 4, NULL, 0);
+	hand_give_sack(&h, first + 8, NULL, 0);
+	assert_true(h.s->cc.recovery);
+	assert_int_equal(h.s->cc.cwnd, cwnd);
+	hand_give_sack(&h, first + 11, NULL, 0);
+	assert_false(h.s->cc.recovery);
+	hand_deinit(&h);
+}
+
 /* DATA of the peer, read before what a SACK allowed was sent, must not take that away: nothing else would give it. */
 static void burst_outlives_other_packets(void **state)
 {
@@ -734,6 +759,7 @@ int main(void)
 		cmocka_unit_test(partial_forward_in_pieces_follows_sacks),
 		cmocka_unit_test(partial_forward_lost_is_repeated_by_sacks),
 		cmocka_unit_test(partial_lifetime_of_zero_is_sent_once),
+		cmocka_unit_test(window_stands_still_in_recovery),
 		cmocka_unit_test(burst_outlives_other_packets),
 		cmocka_unit_test(window_decays_when_idle),
 		cmocka_unit_test(fast_retransmission_of_the_first_restarts_the_timer),

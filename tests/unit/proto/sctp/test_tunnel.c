@@ -319,6 +319,25 @@ static void tunnel_gap_is_given_up_after_20_ms(void **state)
 	hand_deinit(&h);
 }
 
+/* On a long path a packet may come as much later than others as a quarter of the round trip. */
+static void tunnel_gap_waits_longer_on_a_long_path(void **state)
+{
+	static const uint16_t gap[] = {3, 5};
+
+	(void)state;
+	setup(true);
+	h.s->cc.srtt_us = 200000;
+	send_ok(5, 1000);
+	hand_give_sack(&h, first - 1, gap, 1);
+	hand_sleep(&h, 249999);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_FORWARD_TSN), 0);
+	hand_sleep(&h, 1);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_FORWARD_TSN), 1);
+	hand_deinit(&h);
+}
+
 static void tunnel_late_packet_closes_gap_without_forward(void **state)
 {
 	static const uint16_t gap[] = {3, 5};
@@ -676,6 +695,7 @@ int main(void)
 		cmocka_unit_test(tunnel_before_start_obeys_the_window),
 		cmocka_unit_test(tunnel_start_forgets_what_was_kept),
 		cmocka_unit_test(tunnel_gap_is_given_up_after_20_ms),
+		cmocka_unit_test(tunnel_gap_waits_longer_on_a_long_path),
 		cmocka_unit_test(tunnel_late_packet_closes_gap_without_forward),
 		cmocka_unit_test(tunnel_forward_waits_for_kept_chunk),
 		cmocka_unit_test(tunnel_repeated_kept_chunk_lost_again_is_seen),
