@@ -14,3 +14,16 @@ def write_table(name, head, rows):
         before, rest = f.read().split(begin)
     with open(PATH, "w", encoding="utf-8") as f:
         f.write(before + begin + "\n" + table + end + rest.split(end)[1])
+
+
+HEAD = ("kind", "what was tried", "what holds")
+
+
+def compact(rows):
+    """(kind, what, holds) rows with the same kind and outcome become one; what occurs twice stands there once."""
+    found = {}
+    for kind, what, holds in rows:
+        names = found.setdefault((kind, holds), [])
+        if what not in names:
+            names.append(what)
+    return [(kind, "; ".join(names), holds) for (kind, holds), names in found.items()]

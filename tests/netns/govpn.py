@@ -8,6 +8,7 @@ import re
 import signal
 import ssl
 import subprocess
+import tempfile
 import time
 import urllib.request
 
@@ -258,12 +259,15 @@ class Pinger:
     """ping in the background, every interval; stop() says how many of how many were lost; then times_ms has the others."""
 
     def __init__(self, node, address, interval_s=0.01):
+        self.out = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop it after a thousand lines
         self.process = subprocess.Popen(
-            node.wrap(["ping", "-n", "-i", interval_s, "-W", "1", address]), stdout=subprocess.PIPE, text=True)
+            node.wrap(["ping", "-n", "-i", interval_s, "-W", "1", address]), stdout=self.out, text=True)
 
     def stop(self):
         self.process.send_signal(signal.SIGINT)
-        out, _ = self.process.communicate()
+        self.process.wait()
+        self.out.seek(0)
+        out = self.out.read()
         sent = int(re.search(r"(\d+) packets transmitted", out)[1])
         answered = {int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", out)}
         self.times_ms = [float(t) for t in re.findall(r" time=([\d.]+) ms", out)]

@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 
-from docs import write_table
+from docs import HEAD, compact, write_table
 from govpn import CONFLICT, FAILED, NO_SERVER, Computer, Server, wait_mesh
 from innerflow import Arrivals, Sender, rss_kb
 from lab import RUN, SERVER_IPV4, check, command
@@ -204,8 +204,8 @@ def all_types(net, long):
     def fn_of(kind, payload):
         blob = b"".join(frame(1, text) for text in spoilt(kind, payload, long))
         return lambda line: line.raw(blob)
-    return "messages", [(f"{kind}: each field missing, of a wrong kind, too long", fn_of(kind, payload))
-                        for kind, payload in messages(net).items()]
+    return "messages, each field missing, of a wrong kind, too long", [
+        (kind, fn_of(kind, payload)) for kind, payload in messages(net).items()]
 
 
 # ---- the login: fn(line), in the place of what a server does ----
@@ -213,6 +213,28 @@ def all_types(net, long):
 def asked(line, **more):
     line.say(challenge(**more))
     return json.loads(line.next_text())
+
+
+def handed_on(server, replays):
+    """The challenge of an honest server for the client, and its login for that server: must be of no use there."""
+    def fn(line):
+        with server.node:
+            honest = [sigclient.Client(server.url) for _ in range(1 + replays)]
+        text = None
+        for one in honest:
+            given = one.receive()
+            if text is None:
+                line.say(given)
+                text = line.next_text()
+            one.send_frame(1, text)
+            try:
+                answer = one.receive()
+            except Closed:
+                answer = {"type": "Error", "payload": {"code": "closed"}}
+            fn.answers.append(answer["payload"].get("code", answer["type"]))
+            one.close()
+    fn.answers = []
+    return fn
 
 
 def login():
@@ -319,7 +341,7 @@ class Bed:
         emil.join(self.dora.create("honest", server)["invite"])
         addresses = wait_mesh(lab, [self.dora, emil])
         self.source, self.target = addresses[self.dora], addresses[emil]
-        self.stage = Stage(lab)
+        self.stage, self.server = Stage(lab), server
         self.front = Server(lab, tls="off", port=PLAIN)
         self.dora.create("false", self.front, "--subnet", "%s/%d" % SUBNET)
         self.elsewhere = Impostor(lab.server, SERVER_IPV4, ELSEWHERE, lambda sock: None)
@@ -352,7 +374,7 @@ class Bed:
         alive = self.arrivals.of(self.source)
         self.turn(kind, play)
         self.holds(f"{group}: {name}", alive)
-        self.rows.append((name, group, "connection ends, asked again"))
+        self.rows.append((name, group, "lives on and asks again"))
 
     def holds(self, what, alive):
         check(self.dora.process.poll() is None, f"{what}: govpnd ended with {self.dora.process.returncode}")
@@ -462,6 +484,15 @@ def tls_all(bed):
         bed.rows.append((name, "TLS", "`create` fails with 9"))
 
 
+def logins_elsewhere(bed, replays):
+    """A login is for the server that was dialled, and for one challenge."""
+    play = handed_on(bed.server, replays)
+    bed.run("login", f"handed on to an honest server, and {replays} times again", "login", play)
+    bed.lab.wait(lambda: len(play.answers) == 1 + replays, 10, "all are answered")
+    check(set(play.answers) == {"bad_login"}, f"an honest server answered {set(play.answers)}")
+    bed.rows[-1] = (*bed.rows[-1][:2], "`bad_login` each time")
+
+
 def backoff(bed):
     """By now it waits long: without a nudge nobody comes for a while."""
     stage = bed.stage
@@ -480,6 +511,7 @@ def scenario(lab):
                                  ("good", all_types(bed.stage.network, lab.long))):
         for name, play in plays:
             bed.run(group, name, kind, play)
+    logins_elsewhere(bed, 100 if lab.long else 10)
     check(bed.elsewhere.count == 0, f"{bed.elsewhere.count} redirects were followed")
     join_all(bed)
     tls_all(bed)
@@ -491,5 +523,5 @@ def scenario(lab):
     grown = rss_kb(bed.dora.process.pid) - bed.rss
     check(grown <= 5 * 1024, f"resident memory grew by {grown} kB")
     if os.environ.get("GOVPN_WRITE_DOCS"):
-        write_table("impostor", ("what the other side does", "kind", "what holds"), bed.rows)
+        write_table("impostor", HEAD, compact((group, name, holds) for name, group, holds in bed.rows))
     return f"{len(bed.rows)} variants, living path lost {lost} of {bed.living.sent}, memory +{max(grown, 0)} kB"

@@ -53,4 +53,5 @@ def scenario(lab):
     check(len(turns) >= (3 if lab.long else 1), f"{len(turns)} logins in the time")
     check(lost == 0, f"the path of the others lost {lost} of {sent}")
     check(anna.reaches(addresses[bert]), "anna lost bert")
-    return f"{len(turns)} turns, at least {min(gaps, default=TURN_S):.0f} s apart; the others lost {lost} of {sent}"
+    apart = f"at least {min(gaps):.0f} s apart" if gaps else f"none in the {WATCH_S} s after it"
+    return f"{len(turns)} turns, {apart}; the others lost {lost} of {sent}"

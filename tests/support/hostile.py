@@ -6,12 +6,14 @@ likes; Impostor is no server at all and says what it is told. Both speak plain W
 
 import base64
 import hashlib
+import hmac
 import json
 import os
 import re
 import socket
 import struct
 import threading
+import zlib
 
 import sigclient
 from sigclient import Frames, b64, frame, unb64
@@ -266,3 +268,64 @@ def resized(document, **changes):
         at, form = {"version": (0, "B"), "epoch": (49, ">Q"), "salt": (33, "16s"), "owner": (1, "32s")}[name]
         struct.pack_into(form, data, at, value)
     return bytes(data)
+
+
+# ---- ICE: the server has seen the passwords of every description ----
+
+COOKIE = 0x2112A442
+
+
+def stun(kind, transaction, attributes, password):
+    """A STUN message (RFC 8489) with MESSAGE-INTEGRITY and FINGERPRINT. attributes: [(type, bytes)]"""
+    body = b"".join(struct.pack(">HH", t, len(v)) + v + bytes(-len(v) % 4) for t, v in attributes)
+
+    def head(more):
+        return struct.pack(">HHI", kind, len(body) + more, COOKIE) + transaction
+    body += struct.pack(">HH", 8, 20) + hmac.new(password.encode(), head(24) + body, hashlib.sha1).digest()
+    body += struct.pack(">HHI", 0x8028, 4, zlib.crc32(head(8) + body) ^ 0x5354554E)
+    return head(0) + body
+
+
+class Lure:
+    """Draws the path of the controlled side of a pair to an address of ours: its peer's checks, made by us, nominate it, and
+    its own checks are answered. What comes then is kept."""
+
+    def __init__(self, node, offer, answer, target):
+        self.names, self.passwords = ([re.search(rf"a=ice-{what}:(\S+)", p["sdp"])[1] for p in (offer, answer)]
+                                      for what in ("ufrag", "pwd"))
+        self.target, self.drawn, self.asked, self.going = target, [], 0, True
+        with node:
+            self.socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.socket.settimeout(0.05)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _check(self):
+        name = f"{self.names[1]}:{self.names[0]}".encode()
+        return stun(1, os.urandom(12), [(6, name), (0x24, struct.pack(">I", 0x7EFFFFFF)), (0x802A, bytes(8)), (0x25, b"")],
+                    self.passwords[1])
+
+    def _answer(self, data, address):
+        mask = struct.pack(">I", COOKIE) + data[8:20]
+        ip = bytes(a ^ b for a, b in zip(socket.inet_pton(socket.AF_INET6, address[0]), mask))
+        mapped = struct.pack(">HH", 2, address[1] ^ COOKIE >> 16) + ip
+        return stun(0x101, data[8:20], [(0x20, mapped)], self.passwords[0])
+
+    def _run(self):
+        while self.going:
+            self.socket.sendto(self._check(), self.target)
+            try:
+                for _ in range(20):
+                    data, address = self.socket.recvfrom(65535)
+                    if data[:2] == b"\x00\x01":
+                        self.asked += 1
+                        self.socket.sendto(self._answer(data, address), address)
+                    elif data[:2] != b"\x01\x01":
+                        self.drawn.append(data)
+            except TimeoutError:
+                pass
+
+    def stop(self):
+        self.going = False
+        self.thread.join()
+        self.socket.close()
