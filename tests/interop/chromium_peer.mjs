@@ -49,7 +49,13 @@ function prepare(o) {
 		};
 		return d;
 	};
-	pc.ondatachannel = (e) => use(e.channel);
+	pc.ondatachannel = ({ channel: d }) => {
+		use(d);
+		if (!d.label.startsWith("mirror ")) return;
+		const o = { ordered: d.ordered, protocol: d.protocol };
+		for (const name of ["maxRetransmits", "maxPacketLifeTime"]) if (d[name] !== null) o[name] = d[name];
+		use(pc.createDataChannel(d.label, o));
+	};
 	pc.onconnectionstatechange = () => console.log(pc.connectionState);
 	let described = false;
 	const held = [];

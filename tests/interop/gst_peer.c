@@ -223,21 +223,26 @@ static void use(GObject *channel)
 	g_signal_connect(channel, "on-close", G_CALLBACK(on_close), NULL);
 }
 
-/* A channel of the peer is open when it is told. */
-static void on_channel(GstElement *element, GObject *channel, gpointer unused)
-{
-	(void)element;
-	(void)unused;
-	g_object_ref(channel);
-	use(channel);
-	on_open(channel, NULL);
-}
-
-/* type: 0 .. 5 as in rtc_load.c; -1: as "unordered" is. */
-static GObject *make_channel(const char *label, int type)
+static GObject *make_channel(const char *label, GstStructure *o_moved)
 {
 	GstWebRTCDataChannelState state;
 	GObject *channel = NULL;
+
+	g_signal_emit_by_name(bin, "create-data-channel", label, o_moved, &channel);
+	gst_structure_free(o_moved);
+	if (channel == NULL)
+		die("no channel");
+	use(channel);
+	g_signal_connect(channel, "on-open", G_CALLBACK(on_open), NULL);
+	g_object_get(channel, "ready-state", &state, NULL);
+	if (state == GST_WEBRTC_DATA_CHANNEL_STATE_OPEN)
+		on_open(channel, NULL);
+	return channel;
+}
+
+/* type: 0 .. 5 as in rtc_load.c; -1: as "unordered" is. */
+static GstStructure *options_of(int type)
+{
 	GstStructure *o = gst_structure_new("options", "ordered", G_TYPE_BOOLEAN,
 	                                    type >= 0 && type % 2 == 0, NULL);
 
@@ -247,16 +252,44 @@ static GObject *make_channel(const char *label, int type)
 		gst_structure_set(o, "max-retransmits", G_TYPE_INT, 20, NULL);
 	else if (type / 2 == 2)
 		gst_structure_set(o, "max-packet-lifetime", G_TYPE_INT, 30000, NULL);
-	g_signal_emit_by_name(bin, "create-data-channel", label, o, &channel);
-	gst_structure_free(o);
-	if (channel == NULL)
-		die("no channel");
+	return o;
+}
+
+/* A thread of its own: making a channel waits for the one that tells of channels. */
+static gpointer mirror(gpointer channel)
+{
+	char *label, *protocol;
+	gboolean ordered;
+	int lifetime, retransmits;
+
+	g_object_get(channel, "label", &label, "protocol", &protocol, "ordered", &ordered,
+	             "max-packet-lifetime", &lifetime, "max-retransmits", &retransmits, NULL);
+	GstStructure *o = gst_structure_new("options", "ordered", G_TYPE_BOOLEAN, ordered,
+	                                    "protocol", G_TYPE_STRING, protocol, NULL);
+	if (retransmits >= 0)
+		gst_structure_set(o, "max-retransmits", G_TYPE_INT, retransmits, NULL);
+	if (lifetime >= 0)
+		gst_structure_set(o, "max-packet-lifetime", G_TYPE_INT, lifetime, NULL);
+	make_channel(label, o);
+	g_free(label);
+	g_free(protocol);
+	return NULL;
+}
+
+/* A channel of the peer is open when it is told. */
+static void on_channel(GstElement *element, GObject *channel, gpointer unused)
+{
+	char *label;
+
+	(void)element;
+	(void)unused;
+	g_object_ref(channel);
 	use(channel);
-	g_signal_connect(channel, "on-open", G_CALLBACK(on_open), NULL);
-	g_object_get(channel, "ready-state", &state, NULL);
-	if (state == GST_WEBRTC_DATA_CHANNEL_STATE_OPEN)
-		on_open(channel, NULL);
-	return channel;
+	on_open(channel, NULL);
+	g_object_get(channel, "label", &label, NULL);
+	if (g_str_has_prefix(label, "mirror "))
+		g_thread_unref(g_thread_new("mirror", mirror, channel));
+	g_free(label);
 }
 
 /* ---- what a driver does ---- */
@@ -384,7 +417,7 @@ static void drive_extra(void)
 
 	for (unsigned i = 0; i < EXTRA_CHANNELS; i++) {
 		char *label = g_strdup_printf("extra %u", i);
-		channels[i] = make_channel(label, (int)i);
+		channels[i] = make_channel(label, options_of((int)i));
 		g_free(label);
 	}
 	if (!await(opened_at_least, before + EXTRA_CHANNELS, CLOSE_US))
@@ -641,8 +674,8 @@ int main(int argc, char **argv)
 	g_signal_connect(bin, "notify::ice-gathering-state", G_CALLBACK(on_gathering), NULL);
 	gst_element_set_state(pipeline, GST_STATE_PLAYING);
 	if (options.offer) {
-		make_channel("reliable", 0);
-		make_channel("unordered", -1);
+		make_channel("reliable", options_of(0));
+		make_channel("unordered", options_of(-1));
 		describe();
 	}
 	g_thread_new("lines", read_lines, NULL);

@@ -14,6 +14,7 @@ import (
 	"math/rand"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -366,7 +367,16 @@ func main() {
 	pc, err := api.NewPeerConnection(config)
 	must(err)
 	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) { fmt.Fprintln(os.Stderr, "pion", s) })
-	pc.OnDataChannel(func(d *webrtc.DataChannel) { use(d, drive) })
+	pc.OnDataChannel(func(d *webrtc.DataChannel) {
+		use(d, drive)
+		if strings.HasPrefix(d.Label(), "mirror ") {
+			ordered, protocol := d.Ordered(), d.Protocol()
+			back, err := pc.CreateDataChannel(d.Label(), &webrtc.DataChannelInit{Ordered: &ordered, Protocol: &protocol,
+				MaxRetransmits: d.MaxRetransmits(), MaxPacketLifeTime: d.MaxPacketLifeTime()})
+			must(err)
+			use(back, drive)
+		}
+	})
 	described := make(chan webrtc.SessionDescription, 1)
 	if os.Args[1] == "offer" {
 		no, none := false, uint16(0)

@@ -2,7 +2,7 @@
 
 /*
  * rtc_echo offer|answer [--trickle] [--stun ADDRESS:PORT] [--drive MESSAGES SIZE UNORDERED] [--extra BIG]
- *                       [--told-empty] [--passive] [--zero-checksum]
+ *                       [--mirror N] [--told-empty] [--passive] [--zero-checksum]
  *
  * One side of a WebRTC connection with a peer of another make: signaling as rtc_lines.h tells, over standard input
  * and output; the load as rtc_load.h tells. The offerer opens the channels "reliable" and "unordered".
@@ -25,7 +25,7 @@
 
 #define USAGE                                                                                    \
 	"usage: rtc_echo offer|answer [--trickle] [--stun ADDRESS:PORT] [--drive MESSAGES SIZE " \
-	"UNORDERED] [--extra BIG] [--told-empty] [--passive] [--zero-checksum]"
+	"UNORDERED] [--extra BIG] [--mirror N] [--told-empty] [--passive] [--zero-checksum]"
 #define SIGNAL_US 60000000u
 
 static const char *end_text(const struct rtc_peer *p)
@@ -103,6 +103,8 @@ static void read_options(char **word, struct rtc_config *c, struct rtc_load *l)
 			word++;
 		} else if (strcmp(*word, "--extra") == 0 && word[1] != NULL) {
 			l->big = number(*++word, SCTP_MESSAGE_BYTES_MAX);
+		} else if (strcmp(*word, "--mirror") == 0 && word[1] != NULL) {
+			l->mirrored = number(*++word, 10000);
 		} else if (strcmp(*word, "--drive") == 0 && word[1] != NULL && word[2] != NULL &&
 		           word[3] != NULL) {
 			l->drive = true;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "rtc_load.h"
+#include "rtc_mirror.h"
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -13,7 +14,6 @@
 #define WINDOW_BYTES    (1u << 20) /* sent and not yet back */
 #define OPEN_MS         60000
 #define TRAFFIC_MS      300000
-#define CLOSE_MS        10000
 #define STRAY_MS        2000 /* how long a lost message is waited for */
 #define POLL_MS         100
 #define PACED_PER_S     1000
@@ -209,7 +209,7 @@ static const struct dcep_params extra_types[EXTRA_CHANNELS] = {
 
 static void open_extra(struct rtc_peer *p, struct rtc_channel **out)
 {
-	uint64_t end_us = after_ms(CLOSE_MS);
+	uint64_t end_us = after_ms(RTC_CLOSE_MS);
 	unsigned before = p->opened;
 
 	for (unsigned i = 0; i < EXTRA_CHANNELS; i++) {
@@ -290,22 +290,6 @@ static void exchange_extra(struct rtc_peer *p, struct rtc_load *l, struct expect
 	l->extra += back;
 }
 
-/* Closes these channels and waits until the peer did its part. */
-static void close_channels(struct rtc_peer *p, struct rtc_channel **channels, unsigned count)
-{
-	uint64_t end_us = after_ms(CLOSE_MS);
-	unsigned before = p->closed;
-
-	for (unsigned i = 0; i < count; i++) {
-		if (channels[i] == NULL || dcep_close(p->dcep, channels[i]->stream) != 0)
-			fail(p, "a channel is gone");
-	}
-	while (p->closed - before < count && in_time(p, end_us))
-		rtc_run(p, POLL_MS);
-	if (p->closed - before < count)
-		fail(p, "a channel was not closed");
-}
-
 static void run_extra(struct rtc_peer *p, struct rtc_load *l)
 {
 	struct rtc_channel *channels[EXTRA_CHANNELS];
@@ -324,7 +308,7 @@ static void run_extra(struct rtc_peer *p, struct rtc_load *l)
 			break;
 		expect_all(e, channels, data, l);
 		exchange_extra(p, l, e);
-		close_channels(p, channels, EXTRA_CHANNELS);
+		rtc_close_channels(p, channels, EXTRA_CHANNELS);
 	}
 	mem_free(data);
 }
@@ -395,9 +379,9 @@ static void end_association(struct rtc_peer *p)
 	struct rtc_channel *both[] = {rtc_channel(p, RTC_LABEL_RELIABLE),
 	                              rtc_channel(p, RTC_LABEL_UNORDERED)};
 
-	close_channels(p, both, GV_ARRAY_SIZE(both));
+	rtc_close_channels(p, both, GV_ARRAY_SIZE(both));
 	sctp_shutdown(p->sctp, clock_now_us());
-	for (uint64_t end_us = after_ms(CLOSE_MS); !p->close_notify && in_time(p, end_us);)
+	for (uint64_t end_us = after_ms(RTC_CLOSE_MS); !p->close_notify && in_time(p, end_us);)
 		rtc_run(p, POLL_MS);
 	rtc_run(p, 0);
 	rtc_close_notify(p);
@@ -415,6 +399,8 @@ void rtc_load_run(struct rtc_peer *p, struct rtc_load *l)
 		run_unordered(p, l);
 	if (p->failure == NULL && l->drive && l->big > 0)
 		run_extra(p, l);
+	if (p->failure == NULL && l->drive && l->mirrored > 0)
+		rtc_mirror_run(p, l->mirrored);
 	if (p->failure == NULL && l->drive)
 		end_association(p);
 	else if (p->failure == NULL)

@@ -21,7 +21,7 @@
 
 struct rtc_load {
 	bool drive;
-	unsigned messages, unordered;
+	unsigned messages, unordered, mirrored; /* mirrored: rtc_mirror.h */
 	size_t size, big;
 	bool told_empty; /* the peer cannot send empty messages: "empty text" or "empty data" comes in their place */
 

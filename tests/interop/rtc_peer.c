@@ -373,6 +373,8 @@ static void dcep_events(struct rtc_peer *p)
 		                                : channel_of(p, e.stream);
 		if (c == NULL)
 			continue;
+		if (e.type == DCEP_EVENT_INCOMING)
+			c->incoming = true;
 		if (e.type == DCEP_EVENT_CLOSED) {
 			c->used = false;
 			p->closed++;
@@ -711,4 +713,20 @@ void rtc_run(struct rtc_peer *p, int max_ms)
 			read_socket(p, i);
 	}
 	p->config.signal(p, polled[p->socket_count].revents != 0);
+}
+
+void rtc_close_channels(struct rtc_peer *p, struct rtc_channel **channels, unsigned count)
+{
+	uint64_t end_us = clock_now_us() + (uint64_t)RTC_CLOSE_MS * 1000;
+	unsigned before = p->closed;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (channels[i] == NULL || dcep_close(p->dcep, channels[i]->stream) != 0)
+			fail(p, "a channel is gone");
+	}
+	while (p->closed - before < count && p->failure == NULL && !p->down &&
+	       clock_now_us() < end_us)
+		rtc_run(p, 100);
+	if (p->closed - before < count)
+		fail(p, "a channel was not closed");
 }

@@ -25,6 +25,7 @@
 #define RTC_HELD_MAX     64
 #define RTC_HELD_BYTES   1500
 #define RTC_QUEUE_BYTES  (64u << 20)
+#define RTC_CLOSE_MS     10000
 
 struct rtc_peer;
 
@@ -39,6 +40,7 @@ struct rtc_message {
 
 struct rtc_channel {
 	bool used, open; /* open: acknowledged, or opened by the peer */
+	bool incoming;   /* opened by the peer */
 	uint16_t stream;
 	char label[RTC_LABEL_SIZE];
 };
@@ -112,7 +114,10 @@ void rtc_run(struct rtc_peer *p, int max_ms) gv_nonnull(1);
 /* Opens a channel. Returns it, or NULL. */
 struct rtc_channel *rtc_open_channel(struct rtc_peer *p, const struct dcep_params *params)
 	gv_nonnull(1, 2);
-/* The channel with this label, or NULL. */
+/* Closes these channels and waits until the peer did its part. */
+void rtc_close_channels(struct rtc_peer *p, struct rtc_channel **channels, unsigned count)
+	gv_nonnull(1, 2);
+/* The first channel with this label, or NULL. */
 struct rtc_channel *rtc_channel(struct rtc_peer *p, const char *label) gv_nonnull(1, 2);
 /* As sctp_send(). An empty message is sent as RFC 8831 6.6 asks for. */
 int rtc_send(struct rtc_peer *p, uint16_t stream, enum dcep_kind kind, const void *data, size_t len)
