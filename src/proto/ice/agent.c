@@ -78,6 +78,8 @@ void ice_free(struct ice_agent *a)
 {
 	if (a == NULL)
 		return;
+	for (unsigned i = 0; i < ICE_PAIR_BLOCKS; i++)
+		mem_free(a->pair_blocks[i]);
 	mem_wipe(a, sizeof(*a));
 	mem_free(a);
 }

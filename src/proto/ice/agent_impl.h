@@ -29,6 +29,10 @@
 #define ICE_LOCAL_UFRAG_LEN 8   /* 40 bits (RFC 8445 5.3: at least 24) */
 #define ICE_LOCAL_PWD_LEN   32  /* 160 bits (at least 128) */
 #define ICE_NO_SLOT         0xff
+/* Pairs are made in blocks, which never move: few paths have more than one. */
+#define ICE_PAIR_BLOCK  16
+#define ICE_PAIR_BLOCKS (ICE_MAX_PAIRS / ICE_PAIR_BLOCK)
+_Static_assert(ICE_MAX_PAIRS % ICE_PAIR_BLOCK == 0, "blocks fill the table");
 
 struct ice_creds {
 	bool set; /* local ones are there */
@@ -56,6 +60,7 @@ enum ice_pair_state {
 
 struct ice_pair {
 	enum ice_pair_state state;
+	uint16_t place; /* in the table */
 	enum ice_cand_type local_type, remote_type;
 	struct netaddr base, addr; /* we send from base to addr */
 	uint8_t local, remote;     /* places of the candidates; ICE_NO_SLOT when old */
@@ -129,8 +134,8 @@ struct ice_agent {
 	struct ice_slot locals[ICE_MAX_CANDIDATES], remotes[ICE_MAX_CANDIDATES];
 	bool local_ended, remote_ended;
 
-	struct ice_pair pairs[ICE_MAX_PAIRS];
-	unsigned pair_end; /* places from here on are free */
+	struct ice_pair *pair_blocks[ICE_PAIR_BLOCKS]; /* owned; NULL from the first unused on */
+	unsigned pair_end;                             /* places from here on are free */
 	uint32_t trigger_seq;
 	uint64_t next_check_us; /* pacing of checks (Ta) */
 	uint64_t next_probe_us; /* pacing of probes of pairs that are not selected */
@@ -167,12 +172,14 @@ struct ice_agent {
 
 /* pair.c */
 
+/* The pair in that place, used or free; NULL where no block was made yet. */
+struct ice_pair *ice_pair_at(const struct ice_agent *a, unsigned place);
 /* The next used place after p (NULL: the first), or NULL. */
 struct ice_pair *ice_pair_next(struct ice_agent *a, const struct ice_pair *p);
 /* The pair of this generation with these addresses, or NULL. */
 struct ice_pair *ice_pair_find(struct ice_agent *a, const struct netaddr *base,
                                const struct netaddr *addr);
-/* Pairs two candidates; the existing pair when there is one, NULL when they cannot pair or the table is full. */
+/* Pairs two candidates; the existing pair when there is one, NULL when they cannot pair, the table is full, no memory. */
 struct ice_pair *ice_pair_add(struct ice_agent *a, unsigned local, unsigned remote);
 void ice_pair_remove(struct ice_agent *a, struct ice_pair *p);
 /* Pairs a new candidate with all of the other side. */

@@ -279,7 +279,7 @@ static struct ice_pair *find_transaction(struct ice_agent *a, const struct stun_
 		if (t->sent_us != 0 && memcmp(t->id, id, ICE_ID_RANDOM) == 0) {
 			*probe = t;
 			*sent_us = t->sent_us;
-			return &a->pairs[t->pair];
+			return ice_pair_at(a, t->pair);
 		}
 	}
 	return NULL;

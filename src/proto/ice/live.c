@@ -355,7 +355,7 @@ int ice_live_output(struct ice_agent *a, struct ice_packet *out, uint64_t now_us
 	a->probe_next = (a->probe_next + 1) % ICE_MAX_PROBES;
 	rng_bytes(&a->rng, t->id, sizeof(t->id));
 	t->controlling = controlling;
-	t->pair = (uint16_t)(p - a->pairs);
+	t->pair = p->place;
 	t->sent_us = now_us;
 
 	p->probe_us = now_us;

@@ -2,15 +2,24 @@
 
 #include "proto/ice/agent_impl.h"
 
+#include "base/mem.h"
+
 #include <string.h>
+
+struct ice_pair *ice_pair_at(const struct ice_agent *a, unsigned place)
+{
+	struct ice_pair *block = a->pair_blocks[place / ICE_PAIR_BLOCK];
+
+	return block != NULL ? &block[place % ICE_PAIR_BLOCK] : NULL;
+}
 
 struct ice_pair *ice_pair_next(struct ice_agent *a, const struct ice_pair *p)
 {
-	unsigned i = p == NULL ? 0 : (unsigned)(p - a->pairs) + 1;
+	for (unsigned i = p == NULL ? 0 : p->place + 1u; i < a->pair_end; i++) {
+		struct ice_pair *next = ice_pair_at(a, i); /* not NULL below pair_end */
 
-	for (; i < a->pair_end; i++) {
-		if (a->pairs[i].state != ICE_PAIR_FREE)
-			return &a->pairs[i];
+		if (next->state != ICE_PAIR_FREE)
+			return next;
 	}
 	return NULL;
 }
@@ -76,14 +85,31 @@ static bool pairs_itself(const struct ice_agent *a, const struct ice_cand *c)
 	return true;
 }
 
+static struct ice_pair *make_block(struct ice_agent *a, unsigned place)
+{
+	unsigned number = place / ICE_PAIR_BLOCK;
+	struct ice_pair *block = mem_new_array(struct ice_pair, ICE_PAIR_BLOCK);
+
+	if (block == NULL)
+		return NULL;
+	for (unsigned i = 0; i < ICE_PAIR_BLOCK; i++)
+		block[i].place = (uint16_t)(number * ICE_PAIR_BLOCK + i);
+	a->pair_blocks[number] = block;
+	return ice_pair_at(a, place);
+}
+
 /* A free place; else that of the least pair that is of no use, when the new one ranks above it. */
 static struct ice_pair *take_place(struct ice_agent *a, uint64_t priority)
 {
 	struct ice_pair *least = NULL;
 
 	for (unsigned i = 0; i < ICE_MAX_PAIRS; i++) {
-		struct ice_pair *p = &a->pairs[i];
+		struct ice_pair *p = ice_pair_at(a, i);
 
+		if (p == NULL)
+			p = make_block(a, i);
+		if (p == NULL)
+			break;
 		if (p->state == ICE_PAIR_FREE) {
 			a->pair_end = GV_MAX(a->pair_end, i + 1);
 			return p;
@@ -96,7 +122,7 @@ static struct ice_pair *take_place(struct ice_agent *a, uint64_t priority)
 	if (least == NULL || least->priority >= priority)
 		return NULL;
 	ice_pair_remove(a, least);
-	a->pair_end = GV_MAX(a->pair_end, (unsigned)(least - a->pairs) + 1);
+	a->pair_end = GV_MAX(a->pair_end, least->place + 1u);
 	return least;
 }
 
@@ -150,6 +176,7 @@ struct ice_pair *ice_pair_add(struct ice_agent *a, unsigned local, unsigned remo
 	enum ice_pair_state state = first_state(a, foundation);
 	*p = (struct ice_pair){
 		.state = state,
+		.place = p->place,
 		.local_type = l->type,
 		.remote_type = r->type,
 		.base = l->base,
@@ -168,7 +195,7 @@ struct ice_pair *ice_pair_add(struct ice_agent *a, unsigned local, unsigned remo
 
 void ice_pair_remove(struct ice_agent *a, struct ice_pair *p)
 {
-	uint16_t place = (uint16_t)(p - a->pairs);
+	uint16_t place = p->place;
 
 	for (unsigned i = 0; i < ICE_MAX_PROBES; i++) {
 		if (a->probes[i].pair == place)
@@ -176,8 +203,8 @@ void ice_pair_remove(struct ice_agent *a, struct ice_pair *p)
 	}
 	if (p == a->selected)
 		a->selected = NULL;
-	*p = (struct ice_pair){.state = ICE_PAIR_FREE};
-	while (a->pair_end > 0 && a->pairs[a->pair_end - 1].state == ICE_PAIR_FREE)
+	*p = (struct ice_pair){.state = ICE_PAIR_FREE, .place = place};
+	while (a->pair_end > 0 && ice_pair_at(a, a->pair_end - 1)->state == ICE_PAIR_FREE)
 		a->pair_end--;
 }
 

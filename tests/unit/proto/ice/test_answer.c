@@ -264,7 +264,7 @@ static void check_unanswered_is_repeated_and_fails(void **state)
 		ice_timeout(l.a, l.now_us);
 	}
 	assert_int_equal(n, GV_ARRAY_SIZE(at_ms));
-	assert_int_equal(l.a->pairs[0].state, ICE_PAIR_FAILED);
+	assert_int_equal(ice_pair_at(l.a, 0)->state, ICE_PAIR_FAILED);
 	ice_free(l.a);
 }
 
