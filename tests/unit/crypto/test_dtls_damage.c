@@ -6,8 +6,8 @@
  * GOVPN_LONG=1 tries every byte of every datagram; otherwise every one of the record and message headers, and each 16th else.
  */
 
-#include "dtls_rig.h"
 #include "tests/support/damage.h"
+#include "tests/support/dtls_rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
