@@ -54,7 +54,8 @@ function prepare(o) {
 		if (!d.label.startsWith("mirror ")) return;
 		const o = { ordered: d.ordered, protocol: d.protocol };
 		for (const name of ["maxRetransmits", "maxPacketLifeTime"]) if (d[name] !== null) o[name] = d[name];
-		use(pc.createDataChannel(d.label, o));
+		const told = [Number(d.ordered), o.maxRetransmits ?? -1, o.maxPacketLifeTime ?? -1].join("|");
+		use(pc.createDataChannel(`${d.label}|${told}|`, o));
 	};
 	pc.onconnectionstatechange = () => console.log(pc.connectionState);
 	let described = false;

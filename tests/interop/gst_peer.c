@@ -270,7 +270,9 @@ static gpointer mirror(gpointer channel)
 		gst_structure_set(o, "max-retransmits", G_TYPE_INT, retransmits, NULL);
 	if (lifetime >= 0)
 		gst_structure_set(o, "max-packet-lifetime", G_TYPE_INT, lifetime, NULL);
-	make_channel(label, o);
+	char *told = g_strdup_printf("%s|%d|%d|%d|", label, ordered, retransmits, lifetime);
+	make_channel(told, o);
+	g_free(told);
 	g_free(label);
 	g_free(protocol);
 	return NULL;

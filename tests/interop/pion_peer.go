@@ -371,7 +371,15 @@ func main() {
 		use(d, drive)
 		if strings.HasPrefix(d.Label(), "mirror ") {
 			ordered, protocol := d.Ordered(), d.Protocol()
-			back, err := pc.CreateDataChannel(d.Label(), &webrtc.DataChannelInit{Ordered: &ordered, Protocol: &protocol,
+			number := func(n *uint16) int {
+				if n == nil {
+					return -1
+				}
+				return int(*n)
+			}
+			told := fmt.Sprintf("|%d|%d|%d|", map[bool]int{true: 1}[ordered], number(d.MaxRetransmits()),
+				number(d.MaxPacketLifeTime()))
+			back, err := pc.CreateDataChannel(d.Label()+told, &webrtc.DataChannelInit{Ordered: &ordered, Protocol: &protocol,
 				MaxRetransmits: d.MaxRetransmits(), MaxPacketLifeTime: d.MaxPacketLifeTime()})
 			must(err)
 			use(back, drive)

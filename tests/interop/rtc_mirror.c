@@ -13,11 +13,13 @@
 
 struct wanted {
 	char label[DCEP_TEXT_MAX + 1], protocol[DCEP_TEXT_MAX + 1];
+	char told[DCEP_TEXT_MAX +
+	          1]; /* the label of the peer's channel: ours and the rest in digits */
 	struct dcep_params params;
 	struct rtc_channel *ours, *theirs;
 };
 
-/* Appends up to 60 characters of one to four bytes. */
+/* Appends up to 50 characters of one to four bytes. */
 static void add_text(struct rng *r, char *text, size_t size)
 {
 	static const char *const letters[] = {"a",
@@ -32,7 +34,7 @@ static void add_text(struct rng *r, char *text, size_t size)
 	                                      "\xf0\x9f\x98\x80"};
 	size_t used = strlen(text);
 
-	for (uint32_t n = rng_below(r, 60); n > 0; n--) {
+	for (uint32_t n = rng_below(r, 51); n > 0; n--) {
 		const char *letter = letters[rng_below(r, GV_ARRAY_SIZE(letters))];
 		if (used + strlen(letter) >= size)
 			return;
@@ -47,7 +49,7 @@ static void want(struct rtc_peer *p, struct wanted *w, unsigned number)
 	                                              SCTP_MAX_LIFETIME};
 
 	static const uint32_t limits[] = {0, 1, LIMIT_MAX};
-	uint32_t n = rng_below(&p->rng, 2 * GV_ARRAY_SIZE(limits));
+	uint32_t k = rng_below(&p->rng, 2 * GV_ARRAY_SIZE(limits));
 
 	*w = (struct wanted){.params.unordered = rng_below(&p->rng, 2) == 1};
 	(void)snprintf(w->label, sizeof(w->label), "mirror %u ", number);
@@ -60,17 +62,26 @@ static void want(struct rtc_peer *p, struct wanted *w, unsigned number)
 	w->params.reliability = types[rng_below(&p->rng, GV_ARRAY_SIZE(types))];
 	if (w->params.reliability != SCTP_RELIABLE)
 		w->params.limit =
-			n < GV_ARRAY_SIZE(limits) ? limits[n] : rng_below(&p->rng, LIMIT_MAX + 1);
+			k < GV_ARRAY_SIZE(limits) ? limits[k] : rng_below(&p->rng, LIMIT_MAX + 1);
+	int n = snprintf(w->told, sizeof(w->told), "%s|%d|%d|%d|", w->label, !w->params.unordered,
+	                 w->params.reliability == SCTP_MAX_RETRANSMITS ? (int)w->params.limit : -1,
+	                 w->params.reliability == SCTP_MAX_LIFETIME ? (int)w->params.limit : -1);
+	if (n < 0 || (size_t)n >= sizeof(w->told))
+		p->failure = "a label is too long";
 	w->ours = rtc_open_channel(p, &w->params);
 }
 
-static bool is_same(const struct dcep_params *a, const struct dcep_params *b)
+static bool is_text(const char *wanted, const char *text, size_t len)
 {
-	return a->label_len == b->label_len && memcmp(a->label, b->label, a->label_len) == 0 &&
-	       a->protocol_len == b->protocol_len &&
-	       (a->protocol_len == 0 || memcmp(a->protocol, b->protocol, a->protocol_len) == 0) &&
-	       a->unordered == b->unordered && a->reliability == b->reliability &&
-	       a->limit == b->limit;
+	return len == strlen(wanted) && (len == 0 || memcmp(wanted, text, len) == 0);
+}
+
+static bool is_same(const struct wanted *w, const struct dcep_params *seen)
+{
+	return is_text(w->told, seen->label, seen->label_len) &&
+	       is_text(w->protocol, seen->protocol, seen->protocol_len) &&
+	       seen->unordered == w->params.unordered &&
+	       seen->reliability == w->params.reliability && seen->limit == w->params.limit;
 }
 
 /* Finds the peer's channel for each of ours. Returns how many there are. */
@@ -95,7 +106,7 @@ static void check(struct rtc_peer *p, const struct wanted *w)
 {
 	struct dcep_params seen;
 
-	if (dcep_params(p->dcep, w->theirs->stream, &seen) != 0 || !is_same(&w->params, &seen)) {
+	if (dcep_params(p->dcep, w->theirs->stream, &seen) != 0 || !is_same(w, &seen)) {
 		fprintf(stderr,
 		        "channel \"%s\" \"%s\", unordered %d, type %d, limit %u: came back as \"%.*s\" \"%.*s\", %d, %d, %u\n",
 		        w->label, w->protocol, w->params.unordered, (int)w->params.reliability,
