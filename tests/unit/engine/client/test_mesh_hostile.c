@@ -90,7 +90,45 @@ static void mesh_tampered_description_passes_nothing(void **state)
 		assert_false(fake_ip_passes(0, 1));
 		assert_int_equal(fake_allowed(0) + fake_allowed(1), 0);
 		assert_true(mesh_refused(lab.nodes[0].mesh) + mesh_refused(lab.nodes[1].mesh) > 0);
+		/* What proves nothing is not even answered. */
+		if (k < GV_ARRAY_SIZE(list))
+			assert_int_equal(lab.nodes[1].answers, 0);
 	}
+}
+
+static struct proof_offer seen_offer;
+static char seen_sdp[PROOF_SDP_MAX];
+
+static void keep_offer(struct msg_sdp *sdp)
+{
+	memcpy(seen_sdp, sdp->sdp, strlen(sdp->sdp) + 1);
+	msg_sdp_to_proof(sdp, &seen_offer);
+	seen_offer.sdp = seen_sdp;
+}
+
+/* The answerer's own key signs another session: as if two answers of its were mixed up. */
+static void sign_another_answer(struct msg_sdp *sdp)
+{
+	struct proof_offer answer;
+
+	sdp->session++;
+	msg_sdp_to_proof(sdp, &answer);
+	assert_int_equal(proof_answer_sign(&answer, &seen_offer, lab.nodes[1].id), 0);
+	memcpy(sdp->signature, answer.sig, SIG_SIGNATURE_SIZE);
+}
+
+static void mesh_confirmation_of_another_answer_passes_nothing(void **state)
+{
+	(void)state;
+	lab.tamper_offer = keep_offer;
+	lab.tamper_answer = sign_another_answer;
+	lab_connect(0, 1);
+	assert_int_equal(mesh_refused(lab.nodes[0].mesh), 0);
+	assert_true(mesh_refused(lab.nodes[1].mesh) > 0);
+	assert_int_not_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
+	assert_int_not_equal(lab_state(1, 0), MESH_PEER_CONNECTED);
+	assert_int_equal(fake_allowed(1), 0);
+	assert_false(fake_ip_passes(0, 1));
 }
 
 /* Computer 0 offers to computer 1, and an eavesdropping server keeps the offer. */
@@ -596,6 +634,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, lab_setup, lab_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(mesh_tampered_description_passes_nothing),
+		TEST(mesh_confirmation_of_another_answer_passes_nothing),
 		TEST(mesh_replayed_offer_disturbs_nothing),
 		TEST(mesh_stranger_is_no_member),
 		TEST(mesh_held_address_is_not_given_away),
