@@ -106,6 +106,31 @@ def is_open(sock):
         return False
 
 
+def get_as(node, port, forwarded):
+    """Status of a page that a proxy on the server's machine asks for."""
+    with node:
+        sock = socket.create_connection(("127.0.0.1", port), 5)
+    line = f"X-Forwarded-For: {forwarded}\r\n" if forwarded else ""
+    sock.sendall(f"GET /stats HTTP/1.1\r\nHost: x\r\n{line}Connection: close\r\n\r\n".encode())
+    head = sock.recv(65536).split()
+    sock.close()
+    return head[1].decode() if len(head) > 1 else ""
+
+
+def behind_a_proxy(lab):
+    """The client's address counts, as the proxy says it last; whoever writes more before it gains nothing."""
+    server = Server(lab, address="127.0.0.1", port=9000, tls="off", options=("--stun", "off"))
+    server.data += "-proxied"
+    server.start()
+    asked = [get_as(server.node, 9000, f"192.0.2.{i}, 198.51.100.1") for i in range(230)]
+    check(asked[0] == "200" and "429" in asked, "pages of one client behind a proxy are not limited")
+    check(get_as(server.node, 9000, "198.51.100.2") == "200", "another client is held up")
+    check(get_as(server.node, 9000, "nonsense") == "400", "an address that is none was taken")
+    check(get_as(server.node, 9000, "1" * 400) == "400", "a line that is too long was taken")
+    check(get_as(server.node, 9000, None) == "200", "the machine itself is refused")
+    check(server.stop() == 0, "the server behind a proxy did not end well")
+
+
 def cut_after(node, clients, limit_s):
     start = time.monotonic()
     for client in clients:
@@ -142,5 +167,6 @@ def scenario(lab):
     # Sanitizers keep what was freed.
     check(grown <= 20 << 10 or lab.slow > 1, f"the server grew by {grown} kB")
     check(server.stop() == 0, "the server did not end well")
+    behind_a_proxy(lab)
     return (f"a message that does not end was cut after {took:.0f} s, {many} connections of one address, others log in "
             f"within {worst * 1000:.0f} ms, {grown} kB more")

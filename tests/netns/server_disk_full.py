@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""No room on the server's disk: changes are refused, what is there goes on, and it recovers by itself.
+"""No room on the server's disk, nor for its log: changes are refused, what is there goes on, and it recovers by itself.
 
     stranger (public) -- inet -- server
 """
@@ -29,7 +29,9 @@ def scenario(lab):
     server = Server(lab, tls="off")
     os.makedirs(server.data)
     command("mount", "-t", "tmpfs", "-o", f"size={ROOM_KB}k,mode=700", "disk", server.data)
-    server.start()
+    # Its log is on the same disk.
+    server.process = server.node.start("sh", "-c", f"exec \"$@\" 2>{server.data}/log", "sh", *server.command(), log=server.log)
+    lab.wait(server.answers, 10, "the server answers")
     node = lab.public("stranger", 77)
     with node:
         owner, member = sigclient.Client(server.url), sigclient.Client(server.url)
@@ -38,6 +40,7 @@ def scenario(lab):
     network = sigclient.Network(owner.key)
     owner.create(network)
     fill(f"{server.data}/filler")
+    check(os.statvfs(server.data).f_bavail == 0, "the disk is not full")
     why = None
     for i in range(200):  # until the last page of the log is used
         try:

@@ -21,8 +21,8 @@ static bool is_resting(const struct ipam_lease *l, int64_t now_unix_s, int64_t r
 }
 
 int ipam_pick(const struct netprefix *subnet, const struct ipam_lease *leases, size_t n_leases,
-              const uint8_t key[static SIG_KEY_SIZE], int64_t now_unix_s, int64_t rest_s,
-              uint32_t *out)
+              size_t max, const uint8_t key[static SIG_KEY_SIZE], int64_t now_unix_s,
+              int64_t rest_s, uint32_t *out)
 {
 	uint32_t first = ipam_first(subnet), last = first + ipam_capacity(subnet) - 1;
 	uint32_t next = first; /* lowest address not seen to be taken yet */
@@ -47,7 +47,7 @@ int ipam_pick(const struct netprefix *subnet, const struct ipam_lease *leases, s
 		else
 			found = true;
 	}
-	if (next <= last && n_leases < IPAM_LEASES_MAX) {
+	if (next <= last && n_leases < max) {
 		*out = next;
 		return IPAM_OK;
 	}

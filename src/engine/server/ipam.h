@@ -20,9 +20,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* More leases than this, held and resting together, are not kept for one network. */
-#define IPAM_LEASES_MAX 8192
-
 struct ipam_lease {
 	uint32_t address; /* host order */
 	uint8_t key[SIG_KEY_SIZE];
@@ -40,13 +37,15 @@ enum ipam_result {
  *
  * subnet  IPv4, /1 .. /30; its first and last address are never given.
  * leases  of this network, sorted by address, each address and each key at most once; borrowed.
+ * max     so many leases, held and resting together, are kept: then the one that has rested longest is given, though others
+ *         were never used.
  * rest_s  how long a released address is kept from other computers.
  *
  * Returns IPAM_OK with *out in host order, IPAM_FULL. Cost: one pass over the leases.
  */
 int ipam_pick(const struct netprefix *subnet, const struct ipam_lease *leases, size_t n_leases,
-              const uint8_t key[static SIG_KEY_SIZE], int64_t now_unix_s, int64_t rest_s,
-              uint32_t *out) gv_must_check gv_nonnull(1, 4, 7);
+              size_t max, const uint8_t key[static SIG_KEY_SIZE], int64_t now_unix_s,
+              int64_t rest_s, uint32_t *out) gv_must_check gv_nonnull(1, 5, 8);
 
 /* First address for a computer, which is the owner's; host order. */
 uint32_t ipam_first(const struct netprefix *subnet) gv_nonnull(1);

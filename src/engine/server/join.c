@@ -15,6 +15,9 @@
 
 LOG_MODULE("join");
 
+/* Every join reads them all: beyond this it would hold up others. Twice as many as a network can have members. */
+#define LEASES_MAX 8192
+
 struct join {
 	struct hub_request *q;
 	struct admission a;
@@ -155,8 +158,8 @@ static int add_member(struct join *j)
 	struct hub_request *q = j->q;
 	const struct msg_blob *blob = &q->msg->join_network.admission;
 	struct ipam_lease lease = {0};
-	int r = ipam_pick(&j->doc->subnet, j->leases, j->n_leases, j->a.key, q->t->unix_s,
-	                  q->hub->address_rest_s, &lease.address);
+	int r = ipam_pick(&j->doc->subnet, j->leases, j->n_leases, LEASES_MAX, j->a.key,
+	                  q->t->unix_s, q->hub->address_rest_s, &lease.address);
 
 	if (r == IPAM_FULL)
 		return hub_refuse(q, MSG_ERROR_NETWORK_FULL,

@@ -59,7 +59,8 @@ static int join(struct table *t, unsigned number, int64_t now, uint32_t *out)
 	struct ipam_lease lease = {0};
 
 	key_of(number, lease.key);
-	int r = ipam_pick(&t->subnet, t->leases, t->n, lease.key, now, REST_S, &lease.address);
+	int r = ipam_pick(&t->subnet, t->leases, t->n, KEYS, lease.key, now, REST_S,
+	                  &lease.address);
 	if (r != IPAM_OK)
 		return r;
 	*out = lease.address;

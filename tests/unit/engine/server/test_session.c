@@ -4,9 +4,12 @@
 
 #include "hub_rig.h"
 
+#include "proto/sig/proof.h"
+
 #include "base/mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void refused_login(struct rig *r, struct rig_computer *c, const char *host)
@@ -100,6 +103,41 @@ static void session_login_with_old_nonce_is_refused(void **state)
 	a.nonce[0] ^= 1;
 	rig_send_text(&a, "{}");
 	assert_int_equal(rig_receive(&a), MSG_NONE);
+	rig_computer_free(&a);
+	rig_close(&r);
+}
+
+/* A good login, as somebody on the way recorded it, sent again on other connections: with the nonces of those it is worthless. */
+static void session_recorded_login_is_never_good_again(void **state)
+{
+	const char *text = getenv("GOVPN_LONG");
+	unsigned times = text != NULL && text[0] == '1' ? 10000 : 300;
+	struct rig r;
+	struct rig_computer a, thief;
+	struct proof_login proof = {.host = RIG_HOST};
+	struct msg m = {.type = MSG_AUTHENTICATE,
+	                .authenticate = {.host = RIG_HOST, .version_lo = 1, .version_hi = 1}};
+
+	(void)state;
+	rig_open(&r);
+	rig_computer(&r, &a, 1);
+	rig_connect(&a);
+	memcpy(proof.key, a.key, sizeof(proof.key));
+	memcpy(proof.nonce, a.nonce, sizeof(proof.nonce));
+	proof.session = m.authenticate.session = a.session;
+	assert_int_equal(proof_login_sign(&proof, a.id), 0);
+	memcpy(m.authenticate.key, a.key, sizeof(a.key));
+	memcpy(m.authenticate.signature, proof.sig, sizeof(proof.sig));
+	assert_int_equal(rig_request(&a, &m), MSG_AUTHENTICATED);
+	rig_computer(&r, &thief, 2);
+	for (unsigned i = 0; i < times; i++) {
+		thief.remote = netaddr_ip4(0xc6120000 + i, 1);
+		rig_connect(&thief);
+		rig_refused(&thief, &m, MSG_ERROR_BAD_LOGIN);
+		rig_disconnect(&thief);
+	}
+	assert_false(rig_is_closing(&a)); /* nor did it throw out the true one */
+	rig_computer_free(&thief);
 	rig_computer_free(&a);
 	rig_close(&r);
 }
@@ -315,6 +353,7 @@ int main(void)
 		cmocka_unit_test(session_login_at_arrival_address_is_accepted),
 		cmocka_unit_test(session_login_for_other_host_is_refused),
 		cmocka_unit_test(session_login_with_old_nonce_is_refused),
+		cmocka_unit_test(session_recorded_login_is_never_good_again),
 		cmocka_unit_test(session_login_of_other_version_is_refused),
 		cmocka_unit_test(session_second_login_supersedes_first),
 		cmocka_unit_test(session_without_login_is_closed_after_10_s),
