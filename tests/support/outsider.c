@@ -12,6 +12,8 @@
  *   flip N               instead of each of the next N data frames to the victim sends it with each bit of its payload changed,
  *                        cut at each length, and joined with itself; then the frame itself
  *   race ADDRESS         before each STUN frame to the victim a copy of it comes from this IPv4 address; 0.0.0.0 ends it
+ *   forge N              before each of the next N STUN requests of the victim leaves, answers to it come from where it
+ *                        goes: two errors and success, of which only the integrity is wrong
  *   again TIMES          sends every recorded frame again
  *   inject COUNT FILE    sends COUNT items of FILE, over and over, to the victim: each a 32-bit length, a byte of flags and
  *                        bytes. Flags 0: payload of a datagram like the last data frame; 1: the same from an address of
@@ -94,7 +96,7 @@ static int fds[WAYS]; /* by where frames leave: WAY_IN to the victim */
 static int command_fd;
 static struct frame last[WAYS][CLASSES];
 static struct list waiting, recorded;
-static unsigned long sent, to_record, to_flip, rate = 20000;
+static unsigned long sent, to_record, to_flip, to_forge, rate = 20000;
 static unsigned repeat_min, repeat_max;
 static uint64_t random_state = 88172645463325252u, credit_at_ns;
 static double credit;
@@ -250,6 +252,45 @@ static void race(const unsigned char *frame, size_t len)
 	sent++;
 }
 
+static void swap(unsigned char *a, unsigned char *b, size_t n)
+{
+	while (n-- > 0) {
+		unsigned char c = a[n];
+
+		a[n] = b[n];
+		b[n] = c;
+	}
+}
+
+/* Answers to a request of the victim, as its peer would send them if it had another password. */
+static void forge(const unsigned char *request, size_t len)
+{
+	static const unsigned char bodies[][14] = {
+		/* ERROR-CODE 400 and 487, each with four letters of reason; XOR-MAPPED-ADDRESS */
+		{1, 0x11, 0, 0x09, 0, 8, 0, 0, 4, 0, 'n', 'o', 'n', 'o'},
+		{1, 0x11, 0, 0x09, 0, 8, 0, 0, 4, 87, 'n', 'o', 'n', 'o'},
+		{1, 1, 0, 0x20, 0, 8, 0, 1, 0x21, 0x1b, 0xe7, 0x71, 0xa4, 0x4b},
+	};
+	static unsigned char copy[KEEP_MAX];
+
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		memcpy(copy, request, len);
+		unsigned char *ip = copy + IP_AT, *udp = ip + ip_header(copy),
+			      *stun = payload(copy);
+
+		swap(copy + VNET_HDR, copy + VNET_HDR + 6, 6);
+		swap(ip + 12, ip + 16, 4);
+		swap(udp, udp + 2, 2);
+		memcpy(stun, bodies[i], 2);
+		store16(stun + 2, 12 + 24);
+		memcpy(stun + 20, bodies[i] + 2, 12);
+		memcpy(stun + 32, "\0\x08\0\x14", 4); /* MESSAGE-INTEGRITY */
+		memset(stun + 36, 0x5a, 20);
+		put(WAY_IN, copy, finish(copy, 56));
+		sent++;
+	}
+}
+
 static void pass(enum way to, const unsigned char *frame, size_t len)
 {
 	enum class class = class_of(frame, len);
@@ -260,6 +301,10 @@ static void pass(enum way to, const unsigned char *frame, size_t len)
 		if (to == WAY_IN && (class == CLASS_STUN || class == CLASS_ANSWER) &&
 		    race_from != 0)
 			race(frame, len);
+		if (to == WAY_OUT && class == CLASS_STUN && to_forge > 0) {
+			to_forge--;
+			forge(frame, len);
+		}
 		if (to == WAY_IN && class == CLASS_DATA && to_flip > 0) {
 			to_flip--;
 			flip(frame, len);
@@ -407,6 +452,8 @@ static bool run_command(const char *line, char *out)
 		repeat_max = hi;
 	} else if (sscanf(line, "flip %lu", &n) == 1) {
 		to_flip = n;
+	} else if (sscanf(line, "forge %lu", &n) == 1) {
+		to_forge = n;
 	} else if (sscanf(line, "race %255s", text) == 1 && inet_aton(text, &a) != 0) {
 		race_from = ntohl(a.s_addr);
 	} else if (sscanf(line, "again %u", &lo) == 1) {
