@@ -109,7 +109,8 @@ class Scene:
     def role_storm(self):
         """Requests that claim either role, with the right user name and a wrong integrity or none."""
         request = self.fresh("in")
-        name = next(v for t, v in attributes(request) if t == USER)
+        name = dict(attributes(request)).get(USER)
+        check(name, f"a check without a user name: {request.hex()}")
         items, before = [], elsewhere(self.me.node)
         for flags in (0, Outsider.ELSEWHERE):
             for role in (CONTROLLED, CONTROLLING):
