@@ -132,7 +132,8 @@ int unix_bind(int *out_fd, const char *path, mode_t mode, const char *group, str
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_here(-errno);
-	mode_t old = umask(0177);
+	/* The mode is right from the first moment, and no symbolic link put in its place is followed. */
+	mode_t old = umask(~mode & 0777);
 	r = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0 ? 0 : -errno;
 	umask(old);
 	if (r < 0) {
@@ -142,9 +143,9 @@ int unix_bind(int *out_fd, const char *path, mode_t mode, const char *group, str
 	}
 	const struct group *g = group != NULL ? getgrnam(group) : NULL;
 	/* Without the group only root may use the socket, which is the safe side. */
-	if (g != NULL && chown(path, (uid_t)-1, g->gr_gid) != 0)
+	if (g != NULL && lchown(path, (uid_t)-1, g->gr_gid) != 0)
 		log_debug("cannot give %s to group %s", path, group);
-	if (chmod(path, mode) != 0 || listen(fd, SOMAXCONN) != 0) {
+	if (listen(fd, SOMAXCONN) != 0) {
 		r = -errno;
 		close(fd);
 		return err_here(r);

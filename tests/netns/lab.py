@@ -19,11 +19,14 @@ no real network does.
 import ctypes
 import os
 import re
+import socket
+import struct
 import subprocess
 import time
 
 RUN = "/run/lab"
 CLONE_NEWNET = 0x40000000
+NETLINK_NETFILTER, NFNL_CT_DELETE = 12, 1 << 8 | 2
 SERVER_IPV4, SERVER_IPV6 = "203.0.113.10", "2001:db8::10"
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -99,6 +102,15 @@ class Node:
 
     def nft(self, rules):
         command("nsenter", f"--net={self.path}", "nft", "-f", "-", input=rules)
+
+    def forget_connections(self):
+        """The router loses its table of connections. (The kernel does so by itself only for those from inside.)"""
+        delete = struct.pack("=IHHIIBBH", 20, NFNL_CT_DELETE, 0x5, 1, 0, 0, 0, 0)  # REQUEST, ACK; no filter: all
+        with self:
+            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as s:
+                s.send(delete)
+                error = struct.unpack_from("=i", s.recv(4096), 16)[0]
+        check(error == 0, f"{self.name}: connections cannot be forgotten: {os.strerror(-error)}")
 
     def wrap(self, cmd):
         return ["nsenter", f"--net={self.path}", "--", *map(str, cmd)]
@@ -344,6 +356,7 @@ class Lab:
         """The provider gives the home another IPv4 address; the router forgets every mapping."""
         node = self.nodes.get("c" + router.name[1:], router)
         node.ip("-4 addr flush dev wan0")
+        node.forget_connections()
         self.routes[node.name] = [f"addr replace 203.0.113.{last}/24 dev wan0", "route replace default via 203.0.113.1"]
         self.restore_routes(node)
 
@@ -416,7 +429,7 @@ def nat_rules(kind):
         }[kind]
         table = f"map m {{ type {key} : ipv4_addr . inet_service; flags dynamic,timeout; timeout 5m; }}"
         note = (f"oifname wan0 meta l4proto udp update @m {{ {use} : ct original ip saddr . ct original proto-src }}")
-        back = f"iifname wan0 meta l4proto udp dnat ip to {see} map @m"
+        back = f"iifname wan0 fib daddr type local meta l4proto udp dnat ip to {see} map @m"
     return f"""table ip nat {{
     {table}
     chain pre {{ type nat hook prerouting priority dstnat;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A computer moves: another address, another router, from IPv4 to a network with IPv6 only, and its router forgets every
-mapping (4 moves; long: 50). A TCP connection through the tunnel lives on, and packets pass again within 3 s.
+mapping (4 moves; long: 50). A TCP connection through the tunnel lives on, and packets pass again within 3 s (6 s when only the router has another address, which nobody inside sees).
 
     h1 (public), h2 -- r2 (port NAT), r3 (cone NAT), r4 (IPv6 only) -- inet -- server at 203.0.113.10 and 2001:db8::10
 """
@@ -93,5 +93,5 @@ def scenario(lab):
         times.append((time.monotonic() - start, move.__name__))
         echo.ask()
     worst = max(times)
-    check(worst[0] < LIMIT_S * lab.slow, "back after " + ", ".join(f"{t:.1f} s ({what})" for t, what in times[-8:]))
+    check(all(t < (6 if what == "rebind" else LIMIT_S) * lab.slow for t, what in times), "back after " + ", ".join(f"{t:.1f} s ({what})" for t, what in times[-8:]))
     return f"{len(times)} moves, the connection lived; back after {worst[0]:.1f} s at worst ({worst[1]})"

@@ -256,6 +256,7 @@ static int run(struct daemon *d)
 
 int main(int argc, char **argv)
 {
+	const struct rlimit no_core = {0}; /* it would hold keys */
 	struct daemon d = {.socket_fd = -1, .udp4 = UDP_NULL, .udp6 = UDP_NULL};
 	struct diag diag = {0};
 
@@ -270,7 +271,9 @@ int main(int argc, char **argv)
 		break;
 	}
 	log_set_level(d.opts.log_level);
-	(void)umask(077);               /* returns the old one */
+	(void)umask(077); /* returns the old one */
+	if (setrlimit(RLIMIT_CORE, &no_core) != 0)
+		log_debug("core dumps stay allowed");
 	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail for this signal */
 	enum exit_code code = prepare(&d);
 	if (code == EXIT_CODE_OK) {

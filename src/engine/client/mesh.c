@@ -348,8 +348,10 @@ void mesh_set_signaling(struct mesh *m, bool up, uint64_t now_us)
 {
 	struct peer *p, *tmp;
 
-	(void)now_us; /* what follows from it is planned when the members are told */
 	m->signaling = up;
+	/* It may have been away because we are seen elsewhere now. */
+	if (up)
+		local_refresh(m, now_us);
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		if (!up)

@@ -163,6 +163,10 @@ static int open_folder(struct state *s, const char *dir, struct diag *diag)
 	s->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dir_fd < 0 || fstat(s->dir_fd, &st) != 0)
 		return file_result(errno, dir, diag);
+	if (st.st_uid != geteuid() && st.st_uid != 0) {
+		diag_set(diag, "%s belongs to another user", dir);
+		return STATE_DENIED;
+	}
 	if ((st.st_mode & 0022) != 0) {
 		diag_set(diag, "%s can be written by others: chmod 0700 %s", dir, dir);
 		return STATE_DENIED;

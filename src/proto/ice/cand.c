@@ -50,8 +50,14 @@ struct ice_cand ice_cand_local(enum ice_cand_type type, const struct netaddr *ad
 	c.priority = ice_cand_priority(type, local_preference);
 	/* Same for candidates of one type from one IP address (RFC 8445 5.1.1.3). */
 	ip.port = 0;
-	(void)snprintf(c.foundation, sizeof(c.foundation), "%u",
-	               netaddr_hash(&ip, (uint32_t)type + 1));
+	uint32_t hash = netaddr_hash(&ip, (uint32_t)type + 1);
+	/*
+	 * But each mapping its own: the newer one after a NAT has forgotten would else wait, frozen, until every check
+	 * over the older one has failed.
+	 */
+	if (type == ICE_CAND_SRFLX)
+		hash = netaddr_hash(addr, hash);
+	(void)snprintf(c.foundation, sizeof(c.foundation), "%u", hash);
 	return c;
 }
 

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LINKS 32
@@ -58,7 +59,7 @@ static void drop_all(void)
 {
 	for (struct under_way *u = head, *next; u != NULL; u = next) {
 		next = u->next;
-		mem_free(u);
+		free(u);
 	}
 	head = NULL;
 	tail = &head;
@@ -99,7 +100,7 @@ const uint8_t *fake_stun_id(unsigned i)
 static void post(unsigned from, unsigned to, enum dataplane_event_type type, uint32_t link,
                  uint32_t peer, const void *data, size_t len)
 {
-	struct under_way *u = mem_alloc(1, sizeof(*u) + len);
+	struct under_way *u = calloc(1, sizeof(*u) + len);
 
 	assert(u != NULL);
 	u->from = from;
@@ -237,7 +238,7 @@ unsigned fake_deliver(uint64_t now_us)
 				atomic_store(&l->shared->heard_us, now_us);
 			mesh_dataplane_event(d->mesh, &e, now_us);
 		}
-		mem_free(u);
+		free(u);
 		n++;
 	}
 	for (unsigned i = 0; i < FAKE_COMPUTERS; i++)

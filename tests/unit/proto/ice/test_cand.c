@@ -143,6 +143,11 @@ static void cand_local_has_the_priority_of_rfc8445(void **state)
 	a.port = 4001;
 	struct ice_cand other = ice_cand_local(ICE_CAND_HOST, &a, &a, 65535);
 	assert_string_equal(host.foundation, other.foundation);
+	/* A new mapping does not wait for the checks of the former one. */
+	a.port = 4000;
+	m.port = 5001;
+	other = ice_cand_local(ICE_CAND_SRFLX, &m, &a, 65535);
+	assert_string_not_equal(srflx.foundation, other.foundation);
 }
 
 static void cand_preference_mixes_families_by_interface(void **state)
