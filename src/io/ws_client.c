@@ -338,8 +338,15 @@ static struct lws_vhost *find_vhost(struct ws_clients *all, const char *ca_pem)
 	*t = (struct trust){.ca_pem = mem_strdup(ca_pem)};
 	if (ca_pem != NULL && t->ca_pem == NULL)
 		return NULL;
-	if (ca_pem != NULL)
+	if (ca_pem != NULL) {
 		info.options |= LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
+		/*
+		 * lws shares one SSL_CTX among vhosts whose settings look alike: without this, an authority
+		 * of one server would vouch for all. It reads the first certificate only; load_ca() all.
+		 */
+		info.client_ssl_ca_mem = ca_pem;
+		info.client_ssl_ca_mem_len = (unsigned)strlen(ca_pem);
+	}
 	(void)snprintf(name, sizeof(name), "trust%zu", all->n_trusts); /* has room */
 	info.vhost_name = name;
 	all->loading_pem = ca_pem;

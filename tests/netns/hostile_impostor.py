@@ -466,21 +466,22 @@ def tls_all(bed):
     Impostor(lab.server, SERVER_IPV4, TLS, serve)
     url = f"https://{SERVER_IPV4}:{TLS}"
     wrong_pin = ("--pin", b64(bytes(32)))
-    for name, fn, trust in (
-        ("a certificate nobody vouches for", secured(), ()),
-        ("another certificate than the pin's", secured(), wrong_pin),
-        ("a certificate of another name", secured(), ("--ca", f"{RUN}/server.crt")),
-        ("a certificate of another authority", secured(), ("--ca", f"{RUN}/other.crt")),
-        ("TLS 1.1", secured(maximum_version=ssl.TLSVersion.TLSv1_1, minimum_version=ssl.TLSVersion.TLSv1), ("--insecure",)),
-        ("plain HTTP in the place of TLS", http("HTTP/1.1 101 Switching Protocols\r\n\r\n"), ("--insecure",)),
-        ("noise in the place of TLS", http(os.urandom(5000)), ("--insecure",)),
-        ("an alert", http(b"\x15\x03\x03\x00\x02\x02\x28"), ("--insecure",)),
-        ("a record of 65,535 bytes", http(b"\x16\x03\x03\xff\xff" + bytes(65535)), ("--insecure",)),
-        ("a certificate that fits, and noise", secured(http(os.urandom(500))), ("--insecure",)),
-        ("closed in the handshake", lambda sock: sock.recv(10), ("--insecure",)),
+    for name, fn, trust, why in (
+        ("a certificate nobody vouches for", secured(), (), "is not trusted"),
+        ("another certificate than the pin's", secured(), wrong_pin, "not the one of the pin"),
+        ("a certificate of another name", secured(), ("--ca", f"{RUN}/server.crt"), "for another name"),
+        ("a certificate of another authority", secured(), ("--ca", f"{RUN}/other.crt"), "is not trusted"),
+        ("TLS 1.1", secured(maximum_version=ssl.TLSVersion.TLSv1_1, minimum_version=ssl.TLSVersion.TLSv1), ("--insecure",), ""),
+        ("plain HTTP in the place of TLS", http("HTTP/1.1 101 Switching Protocols\r\n\r\n"), ("--insecure",), ""),
+        ("noise in the place of TLS", http(os.urandom(5000)), ("--insecure",), ""),
+        ("an alert", http(b"\x15\x03\x03\x00\x02\x02\x28"), ("--insecure",), ""),
+        ("a record of 65,535 bytes", http(b"\x16\x03\x03\xff\xff" + bytes(65535)), ("--insecure",), ""),
+        ("a certificate that fits, and noise", secured(http(os.urandom(500))), ("--insecure",), ""),
+        ("closed in the handshake", lambda sock: sock.recv(10), ("--insecure",), ""),
     ):
         play["now"] = fn
-        bed.dora.refused(NO_SERVER, "create", "x", "--server", url, *trust)
+        result = bed.dora.refused(NO_SERVER, "create", "x", "--server", url, *trust)
+        check(why in result.err, f"TLS, {name}: {result.err}")
         bed.rows.append((name, "TLS", "`create` fails with 9"))
 
 

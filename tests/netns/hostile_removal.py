@@ -7,13 +7,14 @@ member that restarts, and lets him in with a new session, with a new key and the
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
 
 from govpn import Computer, Server, wait_mesh
 from innerflow import Arrivals, Sender
-from lab import SERVER_IPV4, check
+from lab import RUN, SERVER_IPV4, check
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from hostile import Accomplice, Middle, Tamper, reply
@@ -129,6 +130,9 @@ def replayed(bed):
     bed.lab.wait(lambda: bed.bert.key in bed.middle.lines and bed.carl.key in bed.middle.lines, 10, "both are connected")
     bed.plot.announce(bed.middle)
     bed.nothing_of(bed.carl.ip, "carl with a new session")
+    with open(f"{RUN}/bert-govpnd.log", encoding="utf-8", errors="replace") as f:
+        epochs = [int(n) for n in re.findall(r"network\.document network=\S+ epoch=(\d+)", f.read())]
+    check(epochs and epochs == sorted(epochs), f"bert took documents in this order: {epochs}")
     check(bed.epoch(bed.bert) == before, f"the epoch on bert's disk went from {before} to {bed.epoch(bed.bert)}")
     check(bed.carl.ip not in bed.bert.peers() and bed.carl.ip not in bed.anna.peers(), "carl is in a list again")
     check(not any(bed.carl.ip == c["ipv4"] for c in bed.bert.network()["computers"]), "bert lists carl")
