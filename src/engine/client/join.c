@@ -20,8 +20,9 @@ LOG_MODULE("join");
 
 /* Asking the server, stretching a password on a slow machine, connecting. */
 #define OP_TIMEOUT_US (45u * 1000000u)
-/* Labels that the server suggested and that were taken again. */
-#define LABEL_TRIES 4
+/* Labels that the server suggests; when others took those too, one from our key, which nobody else has. */
+#define LABEL_TRIES     2
+#define LABEL_KEY_BYTES 5
 /* A network's first invite. */
 #define FIRST_INVITE_S (7 * 24 * 3600)
 
@@ -447,16 +448,31 @@ static bool check_joined(struct op *op, const struct msg_network *m)
 
 static int send_join(struct op *op);
 
+/* Many computers of one name that join at once take each other's suggestions. */
+static void choose_label(struct op *op, const char *suggestion)
+{
+	struct join *j = op->data;
+	char *label = j->st->admission.label, suffix[ENC_BASE32_SIZE(LABEL_KEY_BYTES)];
+	size_t size = sizeof(j->st->admission.label);
+
+	if (j->tries++ < LABEL_TRIES && suggestion != NULL && text_is_label(suggestion)) {
+		(void)snprintf(label, size, "%s", suggestion); /* a label fits */
+		return;
+	}
+	j->tries = LABEL_TRIES + 1;
+	enc_base32(suffix, op->sup->config.state->key, LABEL_KEY_BYTES);
+	size_t keep = strnlen(label, size - sizeof(suffix) - 1);
+	(void)snprintf(label + keep, size - keep, "-%s", suffix); /* kept short enough */
+}
+
 static void on_joined(void *user, enum sigclient_result result, const struct msg *m)
 {
 	struct op *op = user;
 	struct join *j = op->data;
 
 	if (result == SIGCLIENT_ERROR && m->error.code == MSG_ERROR_NAME_TAKEN &&
-	    m->error.suggestion != NULL && text_is_label(m->error.suggestion) &&
-	    j->tries++ < LABEL_TRIES) {
-		(void)snprintf(j->st->admission.label, sizeof(j->st->admission.label), "%s",
-		               m->error.suggestion); /* a label fits */
+	    j->tries <= LABEL_TRIES) {
+		choose_label(op, m->error.suggestion);
 		int r = send_join(op);
 		if (r < 0)
 			fail_here(op, r);
