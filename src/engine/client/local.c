@@ -76,6 +76,7 @@ static void add_cand(struct mesh *m, const struct ice_cand *c, uint64_t now_us)
 	if (m->n_cands == MESH_MAX_CANDS)
 		return;
 	m->cands[m->n_cands++] = *c;
+	m->all_changed = true;
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		struct link *links[] = {p->use, p->next};
@@ -98,6 +99,7 @@ static void remove_base(struct mesh *m, const struct netaddr *base, uint64_t now
 			m->cands[kept++] = m->cands[i];
 	m->n_cands = kept;
 	gather_remove_base(m->gather, base, now_us);
+	m->all_changed = true;
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		struct link *links[] = {p->use, p->next};
@@ -138,6 +140,7 @@ void local_pump(struct mesh *m, uint64_t now_us)
 			struct peer *p, *tmp;
 
 			m->cands_done = true;
+			m->all_changed = true;
 			HASH_ITER(hh, m->peers, p, tmp)
 			{
 				if (p->next != NULL)

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <utlist.h>
 
 LOG_MODULE("mesh");
 
@@ -24,7 +25,18 @@ struct peer *mesh_find(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE])
 	struct peer *p;
 
 	HASH_FIND(hh, m->peers, key, SIG_KEY_SIZE, p);
+	if (p != NULL)
+		mesh_changed(p);
 	return p;
+}
+
+void mesh_changed(struct peer *p)
+{
+	if (p->is_changed)
+		return;
+	p->is_changed = true;
+	p->next_changed = p->mesh->changed;
+	p->mesh->changed = p;
 }
 
 uint32_t mesh_new_handle(struct mesh *m)
@@ -244,7 +256,9 @@ int mesh_new(struct mesh **out, const struct mesh_config *config, uint64_t now_u
 	m->out_tail = &m->out_head;
 	m->limbo_retry_us = CLOCK_NEVER;
 	identity_public(config->id, m->key);
-	int r = local_begin(m, now_us);
+	int r = heap_init(&m->due, MESH_MAX_MEMBERS);
+	if (r == 0)
+		r = local_begin(m, now_us);
 	if (r < 0)
 		return err_up(r);
 	*out = GV_STEAL(m);
@@ -255,6 +269,9 @@ static void remove_peer(struct mesh *m, struct peer *p, bool polite, uint64_t no
 {
 	HASH_DEL(m->peers, p);
 	m->cursor = NULL;
+	heap_set(&m->due, &p->due, CLOCK_NEVER);
+	if (p->is_changed)
+		LL_DELETE2(m->changed, p, next_changed);
 	peer_free(p, polite, now_us);
 }
 
@@ -297,6 +314,7 @@ void mesh_free(struct mesh *m)
 	mem_free(m->out_given);
 	gather_free(m->gather);
 	cert_unref(m->c.cert);
+	heap_deinit(&m->due);
 	mem_free(m);
 }
 
@@ -326,6 +344,7 @@ void mesh_set_document(struct mesh *m, const struct document *doc, uint64_t now_
 {
 	struct peer *p, *tmp;
 
+	m->all_changed = true;
 	/* Who is connected proved its address, and nobody else may have it by a newer document. */
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
@@ -349,6 +368,7 @@ void mesh_set_signaling(struct mesh *m, bool up, uint64_t now_us)
 	struct peer *p, *tmp;
 
 	m->signaling = up;
+	m->all_changed = true;
 	/* It may have been away because we are seen elsewhere now. */
 	if (up)
 		local_refresh(m, now_us);
@@ -645,6 +665,8 @@ static struct link *stun_link(struct mesh *m, const struct dataplane_event *e)
 
 		HASH_FIND(hh, m->links, &prefix, sizeof(prefix), l);
 	}
+	if (l != NULL)
+		mesh_changed(l->peer);
 	return l;
 }
 
@@ -691,8 +713,10 @@ void mesh_dataplane_event(struct mesh *m, const struct dataplane_event *e, uint6
 		break;
 	}
 	HASH_FIND(hh, m->links, &e->link, sizeof(e->link), l);
-	if (l != NULL)
+	if (l != NULL) {
+		mesh_changed(l->peer);
 		link_dataplane_event(l, e, now_us);
+	}
 }
 
 /* ---- rest ---- */
@@ -711,6 +735,7 @@ void mesh_say_leave(struct mesh *m, const struct proof_leave *leave)
 {
 	struct peer *p, *tmp;
 
+	m->all_changed = true;
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		if (p->use != NULL && p->use->ctl_open)
@@ -718,31 +743,47 @@ void mesh_say_leave(struct mesh *m, const struct proof_leave *leave)
 	}
 }
 
-uint64_t mesh_deadline_us(const struct mesh *m)
+/* Asks the peers that were marked for their deadlines. */
+static void settle(struct mesh *m)
 {
-	uint64_t due = gather_deadline_us(m->gather);
 	struct peer *p, *tmp;
 
-	due = GV_MIN(due, m->limbo_retry_us);
-	HASH_ITER(hh, m->peers, p, tmp)
-	{
-		uint64_t d = peer_deadline_us(p);
-
-		due = GV_MIN(due, d);
+	if (m->all_changed) {
+		HASH_ITER(hh, m->peers, p, tmp)
+		{
+			mesh_changed(p);
+		}
 	}
-	return due;
+	m->all_changed = false;
+	while ((p = m->changed) != NULL) {
+		m->changed = p->next_changed;
+		p->is_changed = false;
+		heap_set(&m->due, &p->due, peer_deadline_us(p));
+	}
+}
+
+uint64_t mesh_deadline_us(struct mesh *m)
+{
+	uint64_t due = gather_deadline_us(m->gather);
+
+	settle(m);
+	due = GV_MIN(due, m->limbo_retry_us);
+	return GV_MIN(due, heap_due(&m->due));
 }
 
 void mesh_timeout(struct mesh *m, uint64_t now_us)
 {
-	struct peer *p, *tmp;
-
 	gather_timeout(m->gather, now_us);
 	local_pump(m, now_us);
 	if (now_us >= m->limbo_retry_us)
 		limbo_retry(m, now_us);
-	HASH_ITER(hh, m->peers, p, tmp)
-	{
+	settle(m);
+	/* Out of the heap until they are asked again: each at most once, also when a deadline does not move on. */
+	while (heap_due(&m->due) <= now_us) {
+		struct peer *p = GV_CONTAINER_OF(heap_top(&m->due), struct peer, due);
+
+		heap_set(&m->due, &p->due, CLOCK_NEVER);
+		mesh_changed(p);
 		peer_timeout(p, now_us);
 	}
 }

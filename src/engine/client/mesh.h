@@ -177,7 +177,7 @@ void mesh_say_leave(struct mesh *m, const struct proof_leave *leave) gv_nonnull(
 
 /* The next event: 1 and *out filled, or 0. Ask after every call above and after mesh_timeout(). */
 int mesh_event(struct mesh *m, struct mesh_event *out) gv_nonnull(1, 2);
-uint64_t mesh_deadline_us(const struct mesh *m) gv_nonnull(1);
+uint64_t mesh_deadline_us(struct mesh *m) gv_nonnull(1);
 void mesh_timeout(struct mesh *m, uint64_t now_us) gv_nonnull(1);
 
 /* Members known, ourselves apart. */

@@ -12,6 +12,7 @@
  *   ctlchan.c  what is said on `ctl`: confirmation, hello, ping, documents, in-band signaling
  */
 
+#include "base/heap.h"
 #include "base/mem.h"
 #include "base/netaddr.h"
 #include "base/rng.h"
@@ -133,6 +134,9 @@ struct peer {
 	uint64_t offers_us; /* bucket of its offers: the time up to which they are used */
 	uint8_t nonces[PEER_NONCES][PROOF_NONCE_SIZE];
 	unsigned n_nonces;
+	struct heap_node due;      /* of mesh.due: peer_deadline_us() when it was asked last */
+	bool is_changed;           /* it has to be asked again */
+	struct peer *next_changed; /* of mesh.changed */
 	UT_hash_handle hh;
 };
 
@@ -159,6 +163,13 @@ struct mesh {
 	struct rng rng;
 	bool signaling, closing;
 	struct peer *peers; /* uthash by key */
+	/*
+	 * Deadlines of peers in order, so that a thousand that are idle cost nothing. Whatever may move one marks the peer
+	 * (mesh_changed()), and it is asked before the next wait.
+	 */
+	struct heap due;
+	struct peer *changed;
+	bool all_changed;
 
 	struct gather *gather;
 	struct netaddr addresses[MESH_MAX_ADDRESSES];
@@ -196,7 +207,10 @@ void mesh_signal_candidate(struct peer *p, const struct msg_ice_candidate *c);
 /* Deletes a link or peer in the data plane and keeps its shared block until it let go. */
 void mesh_delete_link(struct mesh *m, uint32_t handle, bool polite, void *shared);
 void mesh_delete_peer(struct mesh *m, uint32_t handle, void *shared);
+/* The peer with this key, marked as changed, or NULL. */
 struct peer *mesh_find(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE]);
+/* Something of the peer changes now, perhaps its deadline. */
+void mesh_changed(struct peer *p);
 uint32_t mesh_new_handle(struct mesh *m);
 /* Counts a refusal and logs why. Returns MESH_REFUSED. */
 int mesh_refuse(struct mesh *m, const uint8_t *key, const char *why);

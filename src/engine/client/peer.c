@@ -36,6 +36,7 @@ struct peer *peer_new(struct mesh *m, const struct mesh_member *member)
 		return NULL;
 	}
 	m->unsorted = true;
+	mesh_changed(p);
 	return p;
 }
 

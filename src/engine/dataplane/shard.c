@@ -41,9 +41,9 @@ int shard_new(struct shard **out, struct mq *commands, struct mq *events)
 	s->command_source.kind = SOURCE_COMMANDS;
 	s->train.batch =
 		BATCH_INIT(s->train_bytes, BATCH_MAX_BYTES, RECORD_HEADROOM, RECORD_TAILROOM);
-	s->timers = mem_new_array(struct link *, SHARD_LINKS);
+	int made = heap_init(&s->timers, SHARD_LINKS);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	r = s->timers == NULL ? -ENOMEM : s->epoll_fd < 0 ? -errno : 0;
+	r = made < 0 ? made : s->epoll_fd < 0 ? -errno : 0;
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &s->command_source};
 	if (r == 0 && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, mq_fd(commands), &ev) != 0)
 		r = -errno;
@@ -78,7 +78,7 @@ void shard_free(struct shard *s)
 		net_free(s->nets[i]);
 	if (s->epoll_fd >= 0)
 		close(s->epoll_fd);
-	mem_free(s->timers);
+	heap_deinit(&s->timers);
 	mem_free(s);
 }
 
@@ -127,87 +127,18 @@ bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burs
 	return true;
 }
 
-/* --- timers: a binary heap, the earliest on top ------------------------------------------------- */
-
-static void timer_put(struct shard *s, unsigned at, struct link *l)
-{
-	s->timers[at] = l;
-	l->timer_at = at + 1;
-}
-
-static void timer_up(struct shard *s, unsigned at)
-{
-	struct link *l = s->timers[at];
-
-	for (; at > 0; at = (at - 1) / 2) {
-		struct link *parent = s->timers[(at - 1) / 2];
-
-		if (parent->timer_us <= l->timer_us)
-			break;
-		timer_put(s, at, parent);
-	}
-	timer_put(s, at, l);
-}
-
-static void timer_down(struct shard *s, unsigned at)
-{
-	struct link *l = s->timers[at];
-
-	for (;;) {
-		unsigned child = 2 * at + 1;
-
-		if (child + 1 < s->timer_count &&
-		    s->timers[child + 1]->timer_us < s->timers[child]->timer_us)
-			child++;
-		if (child >= s->timer_count || s->timers[child]->timer_us >= l->timer_us)
-			break;
-		timer_put(s, at, s->timers[child]);
-		at = child;
-	}
-	timer_put(s, at, l);
-}
-
-static void timer_remove(struct shard *s, struct link *l)
-{
-	unsigned at = l->timer_at - 1;
-	struct link *last = s->timers[--s->timer_count];
-
-	l->timer_at = 0;
-	if (last == l)
-		return;
-	timer_put(s, at, last);
-	timer_up(s, at);
-	timer_down(s, last->timer_at - 1);
-}
+/* --- timers -------------------------------------------------------------------------------------- */
 
 void shard_timer(struct shard *s, struct link *l, uint64_t at_us)
 {
-	if (at_us == CLOCK_NEVER) {
-		if (l->timer_at != 0)
-			timer_remove(s, l);
-		return;
-	}
-	if (l->timer_at != 0 && l->timer_us == at_us)
-		return;
-	l->timer_us = at_us;
-	if (l->timer_at == 0) {
-		/* There is room: link_add() counts. */
-		timer_put(s, s->timer_count++, l);
-	}
-	timer_up(s, l->timer_at - 1);
-	timer_down(s, l->timer_at - 1);
+	heap_set(&s->timers, &l->timer, at_us); /* there is room: link_add() counts */
 }
 
 static void run_timers(struct shard *s)
 {
 	/* A deadline that does not move on must not hold the thread: each link at most once. */
-	for (unsigned i = s->timer_count; i > 0 && s->timer_count > 0; i--) {
-		struct link *l = s->timers[0];
-
-		if (l->timer_us > s->now_us)
-			break;
-		shard_link_timeout(s, l);
-	}
+	for (unsigned i = s->timers.count; i > 0 && heap_due(&s->timers) <= s->now_us; i--)
+		shard_link_timeout(s, GV_CONTAINER_OF(heap_top(&s->timers), struct link, timer));
 }
 
 /* --- waiting ------------------------------------------------------------------------------------- */
@@ -216,8 +147,7 @@ static void run_timers(struct shard *s)
 
 static uint64_t wait_us(const struct shard *s)
 {
-	uint64_t at = s->timer_count > 0 ? s->timers[0]->timer_us : CLOCK_NEVER;
-	uint64_t now = clock_now_us();
+	uint64_t at = heap_due(&s->timers), now = clock_now_us();
 
 	for (unsigned i = 0; i < DATAPLANE_MAX_NETS; i++) {
 		if (s->nets[i] != NULL)

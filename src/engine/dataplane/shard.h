@@ -20,6 +20,7 @@
  */
 
 #include "base/batch.h"
+#include "base/heap.h"
 #include "base/mem.h"
 #include "base/mq.h"
 #include "base/netaddr.h"
@@ -294,9 +295,8 @@ struct link {
 	uint16_t payload_bytes;         /* largest IP packet that fits one SCTP packet */
 	bool may_send; /* a DTLS client: handshake ended; a server: the client spoke */
 	bool ctl_open, ip_open, ip_wanted, ip_allowed, tunnel, down;
-	unsigned timer_at; /* index in the heap + 1; 0: not in it */
-	uint64_t timer_us;
-	UT_hash_handle hh; /* of shard.links */
+	struct heap_node timer; /* of shard.timers */
+	UT_hash_handle hh;      /* of shard.links */
 };
 
 /* A train of IP packets on its way to one link. */
@@ -336,11 +336,10 @@ struct shard {
 	uint64_t now_us;
 
 	struct net *nets[DATAPLANE_MAX_NETS];
-	struct peer *peers;   /* uthash */
-	struct link *links;   /* uthash */
-	uint64_t addr_order;  /* last given to a link_addr */
-	struct link **timers; /* heap by timer_us; owned, SHARD_LINKS entries */
-	unsigned timer_count;
+	struct peer *peers;  /* uthash */
+	struct link *links;  /* uthash */
+	uint64_t addr_order; /* last given to a link_addr */
+	struct heap timers;  /* of links, at most SHARD_LINKS */
 
 	struct bunch bunch;   /* of the TUN packets being read */
 	struct train train;   /* of the TUN packets being read */
