@@ -137,7 +137,8 @@ static void peer_cells(const json_t *peer, char cells[COLUMNS][CELL_SIZE])
 	(void)clean(text_of(peer, "ipv4"), cells[1], CELL_SIZE);
 	(void)clean(strcmp(state, "connected") == 0 ? "online" : state, cells[2], CELL_SIZE);
 	path_text(cells[3], CELL_SIZE, peer);
-	long tenths = json_is_number(rtt) ? (long)(json_number_value(rtt) * 10) : 0;
+	double ms = json_number_value(rtt); /* 0 for what is no number */
+	long tenths = ms > 0 && ms < 1e9 ? (long)(ms * 10) : 0;
 	if (json_is_number(rtt))
 		(void)snprintf(cells[4], CELL_SIZE, "%ld.%ld ms", tenths / 10,
 		               tenths % 10); /* fits */
