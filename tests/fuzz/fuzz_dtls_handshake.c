@@ -158,8 +158,9 @@ static void attack(struct end *e, enum step step, struct bytes_reader *r, uint64
 	}
 }
 
+/* The peer's certificate is not the one that was announced, when expects_other. */
 static void start(struct end *e, struct end *other, enum record_role role, struct cert *own,
-                  struct cert *peer)
+                  struct cert *peer, bool expects_other)
 {
 	struct dtls_config config = {
 		.role = role, .peer = DTLS_PEER_STANDARD, .cert = own, .mtu = 1200};
@@ -167,6 +168,7 @@ static void start(struct end *e, struct end *other, enum record_role role, struc
 	memset(e, 0, sizeof(*e));
 	e->other = other;
 	cert_fingerprint(peer, config.peer_fingerprint);
+	config.peer_fingerprint[0] ^= expects_other;
 	if (dtls_new(&e->dtls, &config, 1) != 0)
 		abort();
 }
@@ -181,10 +183,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < 2; i++)
 		if (certs[i] == NULL && cert_new(&certs[i], 1700000000) != 0)
 			abort();
-	start(&client, &server, RECORD_ROLE_CLIENT, certs[0], certs[1]);
-	start(&server, &client, RECORD_ROLE_SERVER, certs[1], certs[0]);
+	uint8_t how = bytes_read_u8(&r);
+	struct end *victim = how % 2 == 0 ? &client : &server;
 
-	struct end *victim = bytes_read_u8(&r) % 2 == 0 ? &client : &server;
+	start(&client, &server, RECORD_ROLE_CLIENT, certs[0], certs[1], (how & 2) != 0);
+	start(&server, &client, RECORD_ROLE_SERVER, certs[1], certs[0], (how & 4) != 0);
 	drain(&client, now_us);
 	for (unsigned i = 0; i < ROUNDS_MAX && r.ok && r.left > 0; i++) {
 		attack(victim, bytes_read_u8(&r) % STEPS, &r, &now_us);
