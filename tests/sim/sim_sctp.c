@@ -560,6 +560,7 @@ static void verify_counters(struct sim *s, bool settled)
 static void close_down(struct sim *s, bool early)
 {
 	bool hard = chance(s, 6);
+	uint64_t begun_us = s->net->now_us;
 	int who = (int)rng_below(&s->rng, 3);
 
 	for (int i = 0; i < 2; i++)
@@ -587,6 +588,9 @@ static void close_down(struct sim *s, bool early)
 		/* An ABORT that is lost is not repeated, and in tunnel mode nobody asks. */
 		CHECK(s, s->net->down[i] || (hard && s->tunnel && s->lossy));
 		CHECK(s, !s->net->down[i] || r == SCTP_DOWN_SHUTDOWN || hard || s->lossy);
+		/* Only the guard of the whole shutdown turns a clean end into another one (T5). */
+		CHECK(s, !s->net->down[i] || r != SCTP_DOWN_ABORTED || hard ||
+		                 s->net->down_us[i] >= begun_us + 5ull * RTO_MAX_US);
 		CHECK(s, !s->net->down[i] || sctp_deadline_us(s->net->end[i]) == UINT64_MAX);
 		CHECK(s, !s->net->down[i] || sctp_net_footprint(s->net->end[i]) < 1u << 20);
 	}

@@ -238,6 +238,7 @@ static void drain(struct sctp_net *net, int side)
 		if (event.type == SCTP_EVENT_DOWN) {
 			net->down[side] = true;
 			net->reason[side] = event.reason;
+			net->down_us[side] = net->now_us;
 		}
 		if (net->on_event != NULL)
 			net->on_event(net->user, side, &event);

@@ -44,6 +44,7 @@ struct sctp_net {
 	bool paused
 		[2]; /* this owner does not read now: messages and events wait, packets stay where they are */
 	enum sctp_down_reason reason[2];
+	uint64_t down_us[2]; /* when */
 	uint64_t messages[2], resets[2], writables[2];
 	struct sctp_flying **flying; /* a heap by arrival */
 	size_t flying_count, flying_cap;

@@ -264,13 +264,15 @@ struct reset {
 	uint32_t my_sequence;   /* of the next request */
 	uint32_t peer_sequence; /* that we expect */
 	uint32_t last_result;   /* of the request before that one */
-	uint32_t last_tsn;      /* when our request was made */
+	uint32_t last_tsn;      /* when its streams had nothing left to send */
 	bool waiting;           /* the peer was told to ask again */
 	bool late;              /* and then its request was performed: this one, less its numbers */
 	uint32_t late_sum;
-	bool again;       /* we were: under a new number */
-	uint16_t *wanted; /* streams to reset: the first `asked` are in the request under way */
-	uint32_t wanted_count, wanted_cap, asked;
+	bool again; /* we were: under a new number */
+	uint16_t *
+		wanted; /* streams to reset: the first `picked` are next, or in the request under way */
+	uint32_t wanted_count, wanted_cap, picked;
+	uint32_t asked; /* picked, or 0: no request is under way */
 	uint8_t tries;
 	uint16_t *events; /* streams that the peer reset, for sctp_event() */
 	uint32_t event_head, event_count, event_cap;
@@ -295,6 +297,7 @@ struct sctp {
 	uint32_t control_count;
 
 	bool event_up, event_down, event_restarted, event_writable;
+	bool agreed_end; /* the peer knows that it is over: SHUTDOWN went to its end */
 	enum sctp_down_reason down_reason;
 
 	struct sender out;

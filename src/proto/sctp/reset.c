@@ -11,8 +11,12 @@
 
 /*
  * Stream reset (RFC 6525), of which WebRTC uses one kind: each side resets its outgoing streams (RFC 8831 6.7).
- * One request is under way at a time; its streams are the first `asked` of the wanted ones. Requests to reset
+ * One request is under way at a time; its streams are the first `picked` of the wanted ones. Requests to reset
  * our own outgoing streams, all TSNs, or to add streams are denied, as the RFC allows.
+ *
+ * It is made when the peer has acknowledged what was sent before, so that it need not be deferred there: usrsctp 0.9.5
+ * aborts or loses messages of other streams that come in the meantime. For the same reason its "last assigned TSN" is
+ * the one of the time when its streams had nothing left to send, which is all that the number is for.
  *
  * A peer that lacks data answers "in progress". Some (dcSCTP) give that answer to every repetition of the number and
  * want a new one, others (usrsctp) keep the request and answer for its number later: so we take an answer for the
@@ -80,19 +84,22 @@ void reset_check(struct sctp *s, uint64_t now_us)
 
 	if (r->asked > 0 || r->wanted_count == 0 || s->state != ASSOC_ESTABLISHED)
 		return;
+	bool pick = r->picked == 0;
+	if (pick)
+		r->last_tsn = s->out.next_tsn - 1;
 	/* Those with nothing left to send come to the front. */
-	for (uint32_t i = 0; i < r->wanted_count && r->asked < room / 2; i++) {
+	for (uint32_t i = 0; pick && i < r->wanted_count && r->picked < room / 2; i++) {
 		uint16_t stream = r->wanted[i];
 
 		if (send_has_stream(s, stream))
 			continue;
-		r->wanted[i] = r->wanted[r->asked];
-		r->wanted[r->asked++] = stream;
+		r->wanted[i] = r->wanted[r->picked];
+		r->wanted[r->picked++] = stream;
 	}
-	if (r->asked == 0)
+	if (r->picked == 0 || tsn_before(s->out.cum_ack, r->last_tsn))
 		return;
+	r->asked = r->picked;
 	r->tries = 0;
-	r->last_tsn = s->out.next_tsn - 1;
 	send_request(s, now_us);
 }
 
@@ -161,7 +168,7 @@ static void take_response(struct sctp *s, const struct param *p, uint64_t now_us
 			s->out.ssn[r->wanted[i]] = 0;
 	r->wanted_count -= r->asked;
 	memmove(r->wanted, r->wanted + r->asked, r->wanted_count * sizeof(r->wanted[0]));
-	r->asked = 0;
+	r->asked = r->picked = 0;
 	r->again = false;
 	r->my_sequence++;
 	assoc_timer_stop(s, TIMER_RESET);

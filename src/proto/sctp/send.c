@@ -229,8 +229,8 @@ static bool may_repeat(const struct out_chunk *c, uint64_t now_us)
 
 static void abandon_chunk(struct sctp *s, struct out_chunk *c)
 {
-	if (c->state != OUT_ACKED)
-		send_set_state(s, c, OUT_ABANDONED);
+	/* Also what came: FORWARD-TSN is to pass the whole message, or peers may take its end for one. */
+	send_set_state(s, c, OUT_ABANDONED);
 	if (s->cc.timing && s->cc.timing_tsn == c->tsn)
 		s->cc.timing = false;
 }

@@ -119,6 +119,7 @@ void shutdown_ack(struct sctp *s)
 	if (s->state != ASSOC_SHUTDOWN_SENT && s->state != ASSOC_SHUTDOWN_ACK_SENT)
 		return;
 	assoc_end(s, SCTP_DOWN_SHUTDOWN);
+	s->agreed_end = true;
 	send_bare(s, CHUNK_SHUTDOWN_COMPLETE, 0, s->peer.tag);
 }
 
@@ -132,6 +133,9 @@ void shutdown_out_of_blue(struct sctp *s, uint32_t tag, const struct chunk *firs
 		send_bare(s, CHUNK_SHUTDOWN_COMPLETE, CHUNK_FLAG_T, tag);
 		return;
 	}
+	/* Of an association that both have ended, packets may still be late. An ABORT could overtake the end. */
+	if (s->agreed_end)
+		return;
 	do {
 		switch (c.type) {
 		case CHUNK_ABORT: /* two ends without an association must not go on for ever */
@@ -150,8 +154,10 @@ void shutdown_out_of_blue(struct sctp *s, uint32_t tag, const struct chunk *firs
 
 void shutdown_complete(struct sctp *s)
 {
-	if (s->state == ASSOC_SHUTDOWN_ACK_SENT)
-		assoc_end(s, SCTP_DOWN_SHUTDOWN);
+	if (s->state != ASSOC_SHUTDOWN_ACK_SENT)
+		return;
+	assoc_end(s, SCTP_DOWN_SHUTDOWN);
+	s->agreed_end = true;
 }
 
 void shutdown_abort(struct sctp *s, enum chunk_cause cause, const void *body, size_t len)

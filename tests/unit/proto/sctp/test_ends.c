@@ -88,6 +88,22 @@ static void ended_answers_data_with_abort(void **state)
 	hand_deinit(&h);
 }
 
+/* After a clean end a late packet is not answered: an ABORT could come before the SHUTDOWN COMPLETE. */
+static void ended_cleanly_is_silent_but_for_shutdown_ack(void **state)
+{
+	(void)state;
+	hand_init(&h, false);
+	sctp_shutdown(h.s, h.now_us);
+	hand_listen(&h);
+	give(CHUNK_SHUTDOWN_ACK, 0, NULL, 0);
+	expect_only(CHUNK_SHUTDOWN_COMPLETE, 0, HAND_TAG);
+	hand_give_data(&h, h.tsn, 1, 0, CHUNK_DATA_WHOLE, "late");
+	expect_silence();
+	give(CHUNK_SHUTDOWN_ACK, 0, NULL, 0);
+	expect_only(CHUNK_SHUTDOWN_COMPLETE, CHUNK_FLAG_T, h.s->my_tag);
+	hand_deinit(&h);
+}
+
 static void ended_and_closed_do_not_answer_ends(void **state)
 {
 	static const uint8_t types[] = {CHUNK_ABORT, CHUNK_SHUTDOWN_COMPLETE, CHUNK_COOKIE_ACK,
@@ -467,6 +483,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ended_answers_data_with_abort),
+		cmocka_unit_test(ended_cleanly_is_silent_but_for_shutdown_ack),
 		cmocka_unit_test(ended_and_closed_do_not_answer_ends),
 		cmocka_unit_test(connecting_answers_shutdown_ack),
 		cmocka_unit_test(ended_refuses_init_and_cookie),

@@ -561,6 +561,25 @@ static void partial_forward_lost_is_repeated_by_sacks(void **state)
 	hand_deinit(&h);
 }
 
+/* The end of a message came and its begin is given up: FORWARD-TSN passes both (usrsctp would deliver the end). */
+static void partial_forward_passes_what_came_of_the_message(void **state)
+{
+	static uint8_t data[SCTP_KEPT_BYTES_MAX + 10];
+	static const uint16_t gap[] = {2, 2};
+	struct sctp_send_options o = {.ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+
+	(void)state;
+	setup();
+	assert_int_equal(sctp_send(h.s, &o, data, sizeof(data), h.now_us), 0);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 2);
+	hand_give_sack(&h, first - 1, gap, 1);
+	hand_sleep(&h, RTO_INITIAL_US);
+	hand_listen(&h);
+	assert_int_equal(be32_load(hand_must(&h, CHUNK_FORWARD_TSN, 0)->body), first + 1);
+	hand_deinit(&h);
+}
+
 static void partial_lifetime_of_zero_is_sent_once(void **state)
 {
 	struct sctp_send_options o = {
@@ -758,6 +777,7 @@ int main(void)
 		cmocka_unit_test(partial_forward_names_each_stream_once),
 		cmocka_unit_test(partial_forward_in_pieces_follows_sacks),
 		cmocka_unit_test(partial_forward_lost_is_repeated_by_sacks),
+		cmocka_unit_test(partial_forward_passes_what_came_of_the_message),
 		cmocka_unit_test(partial_lifetime_of_zero_is_sent_once),
 		cmocka_unit_test(window_stands_still_in_recovery),
 		cmocka_unit_test(burst_outlives_other_packets),
