@@ -368,6 +368,8 @@ static void drive_reliable(void)
 static void drive_unordered(void)
 {
 	gboolean *known = g_new0(gboolean, options.unordered);
+	puts("{\"paced\":1}");
+	(void)fflush(stdout);
 	gint64 start = g_get_monotonic_time();
 
 	while (seen.unordered_seen < options.unordered) {

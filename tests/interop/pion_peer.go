@@ -201,6 +201,7 @@ func driveUnordered(d *webrtc.DataChannel, n int) {
 		known[binary.BigEndian.Uint32(m.Data)] = true
 		seen.UnorderedSeen++
 	}
+	printLine(map[string]int{"paced": 1})
 	start := time.Now()
 	for seen.UnorderedSent < n {
 		due := int(time.Since(start) / time.Millisecond)

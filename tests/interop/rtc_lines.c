@@ -136,3 +136,8 @@ void rtc_lines_signal(struct rtc_peer *p, bool readable)
 	if (lines.described && p->config.trickle)
 		print_candidates(p);
 }
+
+void rtc_lines_paced(void)
+{
+	print(json_pack("{s:i}", "paced", 1));
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "rtc_load.h"
+#include "rtc_lines.h"
 #include "rtc_mirror.h"
 
 #include "base/bytes.h"
@@ -168,6 +169,7 @@ static void run_unordered(struct rtc_peer *p, struct rtc_load *l)
 		return;
 	}
 	memset(seen, 0, l->unordered * sizeof(*seen));
+	rtc_lines_paced();
 	while (l->unordered_seen < l->unordered && in_time(p, end_us)) {
 		if (l->unordered_sent == l->unordered &&
 		    clock_now_us() - heard_us > STRAY_MS * 1000)

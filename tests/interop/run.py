@@ -55,6 +55,7 @@ CASE_LIMIT_S = 600
 GO_SOURCES = "/usr/share/gocode"  # where Debian keeps Go libraries
 STUN_PORT, OLD_STUN_PORT = 3478, 3479
 LOSS_ALLOWED = 0.001
+PACED_PER_DATAGRAM = 5  # messages of 200 bytes in a packet of 1,188
 FULL = 10000  # messages, paced messages: in the first repetition of the long form
 MIRRORED = 1000 if LONG else 100  # channels
 PARSED = 1000  # generated candidates, STUN messages and descriptions
@@ -186,8 +187,9 @@ class Program:
         return self.log.read()[-3000:]
 
 
-def converse(own, other, driver, lines):
-    """Passes signaling on until both have ended; a driver that is done ends the other's input."""
+def converse(own, other, driver, lines, on_paced):
+    """Passes signaling on until both have ended; a driver that is done ends the other's input. Calls on_paced()
+    when the driver begins with the paced messages."""
     end = time.monotonic() + CASE_LIMIT_S
     running = {own, other}
     while running:
@@ -210,6 +212,8 @@ def converse(own, other, driver, lines):
             program.report = found["report"]
             if program is driver:
                 partner.end_input()
+        elif "paced" in found:
+            on_paced()
         else:
             partner.write(line)
 
@@ -254,19 +258,19 @@ class Case:
 
     def run(self, build_folder):
         """Returns a flat record of what was seen."""
-        lines = queue.Queue()
+        lines, dropped = queue.Queue(), []
         own, other = (Program(c, lines) for c in self.commands(build_folder))
         try:
-            converse(own, other, own if self.we_drive else other, lines)
-            return self.check(own.report, other.report)
-        except (Failure, KeyError, TypeError) as failure:
+            converse(own, other, own if self.we_drive else other, lines, lambda: dropped.append(self.place.dropped()))
+            return self.check(own.report, other.report, self.place.dropped() - dropped[0])
+        except (Failure, IndexError, KeyError, TypeError) as failure:
             raise Failure(f"{failure!r}\n--- rtc_echo: {own.report}\n{own.stop()}\n--- the peer: {other.report}\n"
                           f"{other.stop()}") from None
         finally:
             own.stop()
             other.stop()
 
-    def check(self, own, other):
+    def check(self, own, other, dropped):
         def need(condition, text):
             if not condition:
                 raise Failure(text)
@@ -277,7 +281,9 @@ class Case:
         need(own["messages"] == other["messages"] == self.messages, "messages are missing")
         need(own["bytes"] == other["bytes"], "the sizes differ")
         need(driver["unordered_sent"] == self.paced, "not all paced messages were sent")
-        need(lost <= max(1, self.paced * LOSS_ALLOWED), f"{lost} of {self.paced} paced messages were lost")
+        # What the kernel dropped since they began, because a program did not get the processor, was not lost by it.
+        allowed = max(1, self.paced * LOSS_ALLOWED) + PACED_PER_DATAGRAM * dropped
+        need(lost <= allowed, f"{lost} of {self.paced} paced messages were lost, {dropped} datagrams dropped by the kernel")
         need(not self.extra or own["extra"] == other["extra"] == 90, "messages on further channels are missing")
         need(own["opened"] == own["closed"] == other["closed"] == channels, "channels were not opened or not closed")
         # A browser does not tell of the opening of one that is closed in the same moment.
@@ -286,7 +292,7 @@ class Case:
         need(own["oddities"] == 0, f"{own['oddities']} packets were refused")
         return {"case": self.name, "peer": self.peer.name, "version": self.peer.version, "family": self.place.family,
                 "role": "answers" if self.we_offer else "offers", "topology": self.place.topology,
-                "trickle": self.trickle, "we_drive": self.we_drive, "paced": self.paced, "lost": lost,
+                "trickle": self.trickle, "we_drive": self.we_drive, "paced": self.paced, "lost": lost, "dropped": dropped,
                 "special": self.special, **own}
 
 
@@ -295,6 +301,18 @@ class Place:
 
     def __init__(self, family, topology, ours, theirs):
         self.family, self.topology, self.ours, self.theirs = family, topology, ours, theirs
+
+    def dropped(self):
+        """Datagrams that did not fit a receive buffer on either computer so far."""
+        total = 0
+        for node in (self.ours, self.theirs):
+            with node:
+                with open("/proc/thread-self/net/snmp", encoding="ascii") as f:
+                    names, values = (line.split() for line in f if line.startswith("Udp:"))
+                with open("/proc/thread-self/net/snmp6", encoding="ascii") as f:
+                    six = dict(line.split() for line in f)
+            total += int(values[names.index("RcvbufErrors")]) + int(six["Udp6RcvbufErrors"])
+        return total
 
 
 def make_places(lab):
@@ -349,7 +367,7 @@ def figures(peer, case, seen):
     rate = f"{2 * seen['bytes'] * 8 / max(seen['traffic_ms'], 1) / 1000:.0f} Mbit/s, " if case.we_drive else ""
     return (f"{', '.join([peer.version, *marks])}; DTLS {seen['dtls']}, {seen['local']}-{seen['remote']}, open in "
             f"{seen['open_ms']} ms, {seen['messages']} messages, {seen['bytes'] / 1e6:.1f} MB each way, {rate}"
-            f"{seen['retransmitted']} retransmitted, {seen['lost']} of {seen['paced']} lost, end: {seen['end']}, "
+            f"{seen['retransmitted']} retransmitted, {seen['lost']} of {seen['paced']} lost ({seen['dropped']} datagrams dropped by the kernel), end: {seen['end']}, "
             f"zero checksums: {seen['zero_checksums']}")
 
 
@@ -420,7 +438,7 @@ def print_table(paths):
                 if not one["special"]:
                     cases.setdefault(one["case"], []).append(one)
     print("| peer, its role, family, topology | passed / run | open, median / worst ms | messages each way | "
-          "unordered: back / sent | closed by us / by it | how it ended |")
+          "unordered: back / sent (dropped by the kernel) | closed by us / by it | how it ended |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, all_of_it in cases.items():
         good = [one for one in all_of_it if one["ok"]]
@@ -430,9 +448,10 @@ def print_table(paths):
         opened = [one["open_ms"] for one in good]
         paced, lost = sum(one["paced"] for one in good), sum(one["lost"] for one in good)
         ours = sum(one["we_drive"] for one in good)
+        dropped = sum(one.get("dropped", 0) for one in good)
         ends = sorted({one["end"] for one in good})
         print(f"| {name} | {len(good)} / {len(all_of_it)} | {statistics.median(opened):.0f} / {max(opened)} | "
-              f"{sum(one['messages'] for one in good):,} | {paced - lost:,} / {paced:,} ({100 - 100 * lost / paced:.3f} %) | "
+              f"{sum(one['messages'] for one in good):,} | {paced - lost:,} / {paced:,} ({dropped:,}) | "
               f"{ours} / {len(good) - ours} | {', '.join(ends)} |")
 
 
