@@ -448,10 +448,10 @@ def print_table(paths):
         opened = [one["open_ms"] for one in good]
         paced, lost = sum(one["paced"] for one in good), sum(one["lost"] for one in good)
         ours = sum(one["we_drive"] for one in good)
-        dropped = sum(one.get("dropped", 0) for one in good)
+        dropped = f"{sum(one['dropped'] for one in good):,}" if all("dropped" in one for one in good) else "not counted"
         ends = sorted({one["end"] for one in good})
         print(f"| {name} | {len(good)} / {len(all_of_it)} | {statistics.median(opened):.0f} / {max(opened)} | "
-              f"{sum(one['messages'] for one in good):,} | {paced - lost:,} / {paced:,} ({dropped:,}) | "
+              f"{sum(one['messages'] for one in good):,} | {paced - lost:,} / {paced:,} ({dropped}) | "
               f"{ours} / {len(good) - ours} | {', '.join(ends)} |")
 
 
