@@ -4,10 +4,11 @@
 
 usage: bench.py [--build DIR] [--quick] [--rounds N] [--out FILE] [--also FILE.json]... [PROGRAM...]
 
-Measured: one TCP stream, four, one in reverse; 64-byte UDP datagrams a second with less than 1 % loss; ping,
-idle and under one TCP stream; CPU seconds of both ends per GB of the one stream; the largest peak of memory
-(VmHWM) and what was private then (RssAnon) of the two ends. Rounds are interleaved, so that a slow minute of
-the machine meets all. Each figure goes to FILE as a JSON line; the table has the medians.
+Measured: one TCP stream, four, one in reverse; 64-byte UDP datagrams a second with less than 1 % loss, and what of a
+flood of them arrives; ping, idle and under one TCP stream, average and 99th percentile; CPU seconds of both ends per GB of the
+one stream; the largest peak of memory (VmHWM) and what was private then (RssAnon) of the two ends. Rounds are interleaved, so
+that a slow minute of the machine meets all. Each figure goes to FILE as a JSON line; the table has the medians, and chart.py draws
+them.
 """
 
 import argparse
@@ -30,9 +31,12 @@ COLUMNS = [
     ("tcp4", "4 streams", "{:.2f}", 1e-9),
     ("reverse", "reverse", "{:.2f}", 1e-9),
     ("udp_pps", "64 B kpps", "{:.0f}", 1e-3),
-    ("ping_idle_ms", "ping idle ms", "{:.2f}", 1),
+    ("udp_flood_pps", "flood kpps", "{:.0f}", 1e-3),
+    ("ping_idle_ms", "ping idle ms", "{:.3f}", 1),
+    ("ping_idle_p99_ms", "p99", "{:.3f}", 1),
     ("ping_loaded_ms", "loaded ms", "{:.2f}", 1),
-    ("ping_loaded_p99_ms", "loaded p99 ms", "{:.2f}", 1),
+    ("ping_loaded_p99_ms", "p99", "{:.2f}", 1),
+    ("ping_loaded_lost", "lost", "{:.0f}", 1),
     ("cpu_s_per_gb", "CPU s/GB", "{:.2f}", 1),
     ("vm_hwm_kb", "VmHWM MB", "{:.1f}", 1 / 1024),
     ("rss_anon_kb", "RssAnon MB", "{:.1f}", 1 / 1024),
@@ -81,14 +85,18 @@ class Bench:
                 values.append(int(re.search(rf"^{key}:\s+(\d+) kB", f.read(), re.M)[1]))
         return max(values) if values else None
 
-    def pass_udp(self, address, per_second, seconds):
-        """The share of datagrams that was lost at this rate."""
+    def send_udp(self, address, per_second, seconds):
+        """How many datagrams were sent at this rate, and how many arrived."""
         receiver = subprocess.Popen(self.b.wrap([self.udp_rate, "recv", address, 7000]), stdout=subprocess.PIPE, text=True)
         receiver.stdout.readline()
         sent = int(self.a.run(self.udp_rate, "send", address, 7000, UDP_BYTES, per_second, seconds).stdout)
         time.sleep(0.2)  # what is under way may arrive
         receiver.terminate()
-        got = int(receiver.communicate()[0])
+        return sent, int(receiver.communicate()[0])
+
+    def pass_udp(self, address, per_second, seconds):
+        """The share of datagrams that was lost at this rate."""
+        sent, got = self.send_udp(address, per_second, seconds)
         # A sender that cannot keep the rate has found its own limit, not that of the tunnel.
         return (sent - got) / sent if sent >= 0.9 * per_second * seconds else 1.0
 
@@ -110,9 +118,12 @@ class Bench:
         return good
 
     def pings(self, address, count, interval_s):
+        """Average and 99th percentile in ms, and how many were lost."""
         out = self.a.run("ping", "-n", "-i", interval_s, "-c", count, "-W", "1", address, check_code=False).stdout
         times = sorted(float(t) for t in re.findall(r"time=([\d.]+)", out))
-        return times or [float("nan")]
+        if not times:
+            return float("nan"), float("nan"), count
+        return statistics.mean(times), times[int(len(times) * 0.99)], count - len(times)
 
     # --- one program, once ---
 
@@ -128,7 +139,7 @@ class Bench:
         self.lab.wait_ping(self.a, to, 60)
         self.lab.wait_ping(self.b, addresses["a"], 20)
         result = {}
-        result["ping_idle_ms"] = statistics.median(self.pings(to, 50 if quick else 200, 0.01))
+        result["ping_idle_ms"], result["ping_idle_p99_ms"], _ = self.pings(to, 100 if quick else 500, 0.01)
         before = self.cpu_s(program.processes)
         result["tcp1"], moved = self.iperf(to)
         if program.processes:
@@ -137,12 +148,14 @@ class Bench:
         result["reverse"], _ = self.iperf(to, "-R")
         load = subprocess.Popen(self.b.wrap(["iperf3", "-s", "-1", "-B", to]), stdout=subprocess.DEVNULL)
         self.lab.wait(lambda: f"{to}:5201" in self.b.run("ss", "-Hltn").stdout, 5, "iperf3 listens")
-        stream = subprocess.Popen(self.a.wrap(["iperf3", "-c", to, "-t", str(self.seconds)]), stdout=subprocess.DEVNULL)
-        times = self.pings(to, int(self.seconds * 40), 0.02)
+        stream = subprocess.Popen(self.a.wrap(["iperf3", "-c", to, "-t", str(self.seconds + 1)]), stdout=subprocess.DEVNULL)
+        time.sleep(0.3)  # a stream that has begun
+        average, p99, lost = self.pings(to, int(self.seconds * 40), 0.02)
         stream.wait()
         load.wait()
-        result["ping_loaded_ms"] = statistics.median(times)
-        result["ping_loaded_p99_ms"] = times[int(len(times) * 0.99)]
+        result["ping_loaded_ms"], result["ping_loaded_p99_ms"], result["ping_loaded_lost"] = average, p99, lost
+        _, got = self.send_udp(to, 4_000_000, self.seconds / 2)
+        result["udp_flood_pps"] = got / (self.seconds / 2)
         result["udp_pps"] = self.udp_pps(to, 0.4 if quick else 1, 3 if quick else 5)
         result["vm_hwm_kb"] = self.memory_kb(program.processes, "VmHWM")
         result["rss_anon_kb"] = self.memory_kb(program.processes, "RssAnon")
@@ -158,31 +171,36 @@ def machine():
             "kernel": os.uname().release, "load_before": float(load)}
 
 
+def median_of(results, name, key):
+    values = [r[key] for r in results.get(name, []) if r.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
 def table(results, names):
     print("\nmedians; TCP in Gbit/s")
     head = ["program"] + [title for _, title, _, _ in COLUMNS]
     rows = [head]
-    medians = {}
     for name in names:
-        medians[name] = {}
         row = [name]
         for key, _, form, scale in COLUMNS:
-            values = [r[key] for r in results[name] if r.get(key) is not None]
-            if values:
-                medians[name][key] = statistics.median(values)
-                row.append(form.format(medians[name][key] * scale))
-            else:
-                row.append("-")
+            value = median_of(results, name, key)
+            row.append("-" if value is None else form.format(value * scale))
         rows.append(row)
     widths = [max(len(r[i]) for r in rows) for i in range(len(head))]
     for row in rows:
         print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))))
-    if "goVPN" in medians:
-        print()
-        for name in names:
-            if name != "goVPN" and medians[name].get("tcp1"):
-                print(f"goVPN / {name}: one stream {medians['goVPN']['tcp1'] / medians[name]['tcp1']:.2f}, "
-                      f"64-byte packets {medians['goVPN']['udp_pps'] / max(medians[name]['udp_pps'], 1):.2f}")
+
+
+def against(results, names):
+    """goVPN's medians divided by those of each other program of the same run."""
+    for name in names:
+        ratios = []
+        for key, title, _, _ in COLUMNS:
+            ours, theirs = median_of(results, "goVPN", key), median_of(results, name, key)
+            if ours and theirs:
+                ratios.append(f"{title} {ours / theirs:.2f}")
+        if name != "goVPN" and ratios:
+            print(f"goVPN / {name}: " + ", ".join(ratios))
 
 
 def perform(args):
@@ -215,7 +233,10 @@ def perform(args):
                 print(json.dumps({"round": number + 1, "program": made.name, **result}), file=out, flush=True)
                 print(f"round {number + 1}: {made.name}: {result['tcp1'] / 1e9:.2f} Gbit/s, "
                       f"{result['udp_pps'] / 1000:.0f} kpps ({time.monotonic() - start:.0f} s)", flush=True)
-    table(results, [c.name for c in classes])
+    names = [c.name for c in classes]
+    table(results, names)
+    print()
+    against(results, names)
     print(f"figures: {args.out}")
     sys.stdout.flush()
     os._exit(failed != 0)

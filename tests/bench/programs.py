@@ -96,6 +96,23 @@ class WireguardGo(Program):
         return INNER
 
 
+class N2n(Program):
+    name = "n2n"
+
+    def up(self):
+        supernode = self.nodes["a"].start("supernode", "-l", 7654, log="supernode")
+        for number, side in enumerate("ab"):
+            self.start(side, "edge", "-d", "n2n0", "-a", INNER[side], "-c", "bench", "-k", "secret", "-u", 0, "-g", 0,
+                       "-l", f"{OUTER['a']}:7654", "-m", f"02:00:00:00:00:0{number + 1}")
+        self.supernode = supernode
+        return INNER
+
+    def down(self):
+        super().down()
+        self.supernode.terminate()
+        self.supernode.wait(10)
+
+
 class Openvpn(Program):
     name = "OpenVPN"
 
@@ -159,4 +176,4 @@ def _is_simple(text):
     return not any(word in text for word in (";", "&", "|", "\n")) and bool(shlex.split(text))
 
 
-ALL = [Bare, Fastd, WireguardGo, Openvpn, Govpn]
+ALL = [Bare, Fastd, WireguardGo, Openvpn, N2n, Govpn]
