@@ -33,7 +33,7 @@ TIME_LIMIT_S = 180
 LONG_TIME_LIMIT_S = 900
 PORT, REAL_PORT = 8443, 9000
 SETTLE_S = 0.35  # an honest pair needs about 0.1 s
-LOST_AT_MOST = 5  # of the datagrams of the living path in all variants together: a loaded machine may drop some
+LOST_AT_MOST = 5  # of the datagrams of the living path in all variants together, and one of 200: floods take the processors
 
 REFUSED = "refused: 0 packets"
 WITHHELD = "no path: 0 packets"
@@ -847,7 +847,7 @@ class Bed:
             s.stop()
         time.sleep(0.2)
         lost = self.living.sent - len(self.arrivals[w.carl].numbers[w.anna.ip])
-        check(lost <= LOST_AT_MOST, f"the living path lost {lost} of {self.living.sent}: {sorted(self.lost)[-5:]}")
+        check(lost <= LOST_AT_MOST + self.living.sent // 200, f"the living path lost {lost} of {self.living.sent}: {sorted(self.lost)[-5:]}")
         for c in self.computers:
             if self.facts_of(c) != self.files[c]:
                 self.wrong.append(f"files of {c.name}: {self.files[c]} -> {self.facts_of(c)}")
