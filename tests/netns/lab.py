@@ -391,6 +391,17 @@ class Lab:
             command("cc", "-O2", "-D_GNU_SOURCE", *options, source, "-o", path)
         return path
 
+    def end_programs(self):
+        """Asks every program to end, as a service manager would; only then do sanitizers look for leaks."""
+        running = [p for p in self.processes if p.poll() is None]
+        for p in running:
+            p.terminate()
+        for p in running:
+            try:
+                p.wait(20)
+            except subprocess.TimeoutExpired:
+                raise Failure(f"{p.args} does not end") from None
+
     def findings(self):
         """Reports of a sanitizer in the logs: [(name of the log, report)]."""
         found = []

@@ -131,6 +131,8 @@ def inside(args):
     lab = lab_module.Lab(args.slow, LONG)
     try:
         note = importlib.import_module(item.name).scenario(lab)
+        if "ASAN_OPTIONS" in os.environ:
+            lab.end_programs()
         lab_module.check(not lab.findings(), "a sanitizer has found something")
         if note:
             print(f"note: {note}")

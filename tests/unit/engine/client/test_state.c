@@ -18,9 +18,36 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NOW_S 1700000000
+
+/* What the module asked of the disk, in order: F a file synced, R renamed, D a folder synced. */
+static char calls[16];
+
+static void note(char what)
+{
+	size_t n = strlen(calls);
+
+	if (n < sizeof(calls) - 1)
+		calls[n] = what;
+}
+
+/* In place of the libc's: the order is what survives a loss of power. */
+int fsync(int fd)
+{
+	struct stat st;
+
+	note(fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? 'D' : 'F');
+	return (int)syscall(SYS_fsync, fd);
+}
+
+int renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	note('R');
+	return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, 0);
+}
 
 struct fixture {
 	char top[64], dir[80]; /* top is made by the test, dir by state_open() */
@@ -347,6 +374,17 @@ static void state_save_that_fails_keeps_the_old_file(void **state)
 	state_close(s);
 }
 
+static void state_save_is_synced_before_and_after_the_rename(void **state)
+{
+	const struct fixture *f = *state;
+	struct state *s = open_ok(f);
+
+	memset(calls, 0, sizeof(calls));
+	assert_int_equal(state_save(s), 0);
+	assert_string_equal(calls, "FRD");
+	state_close(s);
+}
+
 static void state_bans_keep_the_newest(void **state)
 {
 	const struct fixture *f = *state;
@@ -397,6 +435,7 @@ int main(void)
 		CASE(state_links_and_pipes_are_not_followed),
 		CASE(state_leftover_of_a_crash_does_not_count),
 		CASE(state_save_that_fails_keeps_the_old_file),
+		CASE(state_save_is_synced_before_and_after_the_rename),
 		CASE(state_bans_keep_the_newest),
 		CASE(state_network_twice_is_damaged),
 	};
