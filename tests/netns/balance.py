@@ -15,7 +15,7 @@ dropped on purpose (node.loss, wire) is given as `wire`: a limit, because one da
 
 from lab import check
 
-RX_DROPS = ("rx_malformed", "rx_auth", "rx_replay", "rx_sctp", "rx_early", "rx_source", "rx_dest", "rx_bad", "rx_limited",
+RX_DROPS = ("rx_malformed", "rx_auth", "rx_replay", "rx_sctp", "rx_early", "rx_source", "rx_dest", "rx_bad", "rx_broadcast_limit",
             "rx_tun")
 NET_RX_DROPS = ("rx_overflow", "rx_unknown")
 
@@ -43,7 +43,7 @@ class Balance:
 
     def _drops(self, one, other, names):
         peer = self.peers[one].get(self.own[other])
-        return sum((peer and peer["dropped"].get(n)) or 0 for n in names)
+        return sum(peer["dropped"][n] or 0 for n in names) if peer else 0
 
     def lost(self, before, a, b):
         """Sent by a's daemon and not delivered by b's."""
@@ -67,7 +67,7 @@ class Balance:
 
     def unassigned(self, before, one):
         """Datagrams that one dropped before it knew whose they were; a lost one may have carried packets."""
-        return sum(self.dropped[one].get(n, 0) - before.dropped[one].get(n, 0) for n in NET_RX_DROPS)
+        return sum(self.dropped[one][n] - before.dropped[one][n] for n in NET_RX_DROPS)
 
     def unexplained(self, before, pairs=None, wire=0):
         """["a -> b: ..."] for each direction where packets are missing (or too many) without a counter that says why."""

@@ -2,6 +2,7 @@
 """What the kernel knows of a running program: descriptors, memory, processor time."""
 
 import os
+import time
 
 from lab import check
 
@@ -31,10 +32,23 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def state(pid):
-    """The letter of the kernel: R, S, T (stopped), Z."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        return f.read().rsplit(")", 1)[1].split()[0]
+def wants_s(pid):
+    """{thread: seconds it ran or waited for a processor}: what spins wants all the time, also on a machine with much to do."""
+    found = {}
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as f:
+            ran, waited, _ = map(int, f.read().split())
+        found[thread] = (ran + waited) / 1e9
+    return found
+
+
+def busiest(pid, seconds):
+    """Lets time pass; the share of it that the busiest thread wanted a processor."""
+    before = wants_s(pid)
+    start = time.monotonic()
+    time.sleep(seconds)
+    took = time.monotonic() - start
+    return max((now - before.get(thread, 0)) / took for thread, now in wants_s(pid).items())
 
 
 class WallClock:
