@@ -394,6 +394,24 @@ static bool is_told(const struct computer *c, const struct ice_cand *cand)
 	return false;
 }
 
+/* Of the mappings of one base the newest four stay, as in the product. */
+static void forget_mapping(struct computer *c, const struct netaddr *base)
+{
+	unsigned same = 0, oldest = 0;
+
+	for (unsigned i = c->cand_count; i-- > 0;) {
+		if (c->cands[i].type == ICE_CAND_SRFLX && netaddr_equal(&c->cands[i].base, base)) {
+			same++;
+			oldest = i;
+		}
+	}
+	if (same < 4)
+		return;
+	c->cand_count--;
+	memmove(&c->cands[oldest], &c->cands[oldest + 1],
+	        (c->cand_count - oldest) * sizeof(c->cands[0]));
+}
+
 static void add_cand(struct world *w, unsigned i, enum ice_cand_type type,
                      const struct netaddr *addr, const struct netaddr *base, unsigned rank)
 {
@@ -403,6 +421,8 @@ static void add_cand(struct world *w, unsigned i, enum ice_cand_type type,
 
 	if (is_told(c, &cand))
 		return;
+	if (type == ICE_CAND_SRFLX)
+		forget_mapping(c, base);
 	if (c->cand_count == WORLD_CANDS)
 		die(w, "too many candidates");
 	c->cands[c->cand_count++] = cand;

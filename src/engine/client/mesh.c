@@ -416,7 +416,10 @@ static void member_connected(struct peer *p, uint64_t session, enum mesh_news ne
 		p->session = session;
 		back = true;
 	}
-	if (!back || (live_session(p) == p->session && p->session != 0))
+	/* With a live path nothing is to be done, unless an offer is open: it went in-band, and perhaps died with the path. */
+	bool live = live_session(p) == p->session && p->session != 0;
+	bool open = p->next != NULL && p->next->state == LINK_OFFERED;
+	if (!back || (live && !open))
 		return;
 	peer_drop_open_offer(p);
 	p->attempts = 0;

@@ -172,6 +172,8 @@ static int name_remote(struct ice_agent *a, unsigned remote, const struct ice_ca
 	if (s->c.type != ICE_CAND_PRFLX || c->type == ICE_CAND_PRFLX)
 		return ICE_DUPLICATE;
 	s->c = *c;
+	/* Until now only the address that the check came to was paired with it. */
+	ice_pair_form_remote(a, remote);
 	ice_pair_prioritize(a);
 	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
 		if (p->old || p->remote != remote)

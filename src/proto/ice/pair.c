@@ -126,11 +126,17 @@ static struct ice_pair *take_place(struct ice_agent *a, uint64_t priority)
 	return least;
 }
 
-/* A pair waits while another of its foundation is about to be checked or is (RFC 8445 6.1.2.6, RFC 8838 12). */
+/*
+ * A pair waits while another of its foundation is about to be checked or is (RFC 8445 6.1.2.6, RFC 8838 12). Between our
+ * own peers none does: after a NAT forgot its mappings the former address would hold up the present one, which has the
+ * same foundation, for all of its requests.
+ */
 static enum ice_pair_state first_state(struct ice_agent *a, uint64_t foundation)
 {
 	enum ice_pair_state state = ICE_PAIR_WAITING;
 
+	if (a->mode == ICE_MODE_GOVPN)
+		return state;
 	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
 		if (p->old || p->foundation != foundation)
 			continue;

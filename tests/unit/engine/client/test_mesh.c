@@ -76,6 +76,32 @@ static void mesh_server_gone_keeps_the_path(void **state)
 	assert_int_equal(lab_state(1, 0), MESH_PEER_CONNECTED);
 }
 
+/* An offer that went in-band over a path that is dark is made again as soon as the server can carry it. */
+static void mesh_offer_lost_in_band_is_made_again_by_the_server(void **state)
+{
+	(void)state;
+	lab_connect(0, 1);
+	lab.server_up = false;
+	mesh_set_signaling(lab.nodes[0].mesh, false, lab.now);
+	mesh_set_signaling(lab.nodes[1].mesh, false, lab.now);
+	fake_cut(true);
+	lab_run(8000000);
+	/* Computer 0 is back first, so its next offer still goes in-band. */
+	lab.server_up = true;
+	mesh_set_signaling(lab.nodes[0].mesh, true, lab.now);
+	lab_run(4000000);
+	assert_int_equal(lab.nodes[0].offers, 1);
+	mesh_set_signaling(lab.nodes[1].mesh, true, lab.now);
+	assert_int_equal(lab_tell(0, 1, MESH_NEWS_NOTICE), MESH_OK);
+	assert_int_equal(lab_tell(1, 0, MESH_NEWS_LIST), MESH_OK);
+	lab_run(100000);
+	assert_int_equal(lab.nodes[0].offers, 2);
+	fake_cut(false);
+	lab_run(3000000);
+	assert_int_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
+	assert_true(fake_ip_passes(0, 1));
+}
+
 static void mesh_offline_notice_ends_no_live_path(void **state)
 {
 	(void)state;
@@ -209,6 +235,7 @@ int main(void)
 		TEST(mesh_without_an_offer_the_newcomer_offers),
 		TEST(mesh_glare_leaves_one_link),
 		TEST(mesh_server_gone_keeps_the_path),
+		TEST(mesh_offer_lost_in_band_is_made_again_by_the_server),
 		TEST(mesh_offline_notice_ends_no_live_path),
 		TEST(mesh_new_session_replaces_the_link),
 		TEST(mesh_bye_ends_the_path_at_once),

@@ -616,6 +616,45 @@ static void requests_from_many_addresses_stay_bounded(void **state)
 	ice_free(l.a);
 }
 
+/* A candidate that a check had shown before it was named: every local address is paired with it, not only that one. */
+static void remote_named_late_pairs_with_every_address(void **state)
+{
+	struct lone l;
+	unsigned pairs = 0;
+
+	(void)state;
+	lone_init(&l, ICE_ROLE_CONTROLLED, ICE_MODE_GOVPN);
+	lone_set_remote(&l);
+	assert_int_equal(add_host(l.a, "198.51.100.7:4000", 1, l.now_us), ICE_OK);
+	assert_int_equal(feed_request(&l, FLAW_NONE, false), ICE_OK);
+	assert_int_equal(add_remote(l.a, "192.0.2.2:4000", 0, l.now_us), ICE_OK);
+	for (struct ice_pair *p = ice_pair_next(l.a, NULL); p != NULL; p = ice_pair_next(l.a, p))
+		pairs += p->remote_type == ICE_CAND_HOST;
+	assert_int_equal(pairs, 2);
+	ice_free(l.a);
+}
+
+/* Two candidates of one foundation, as an old and a new mapping of a NAT are: the second does not wait for the first. */
+static void pairs_of_one_foundation_wait_for_standard_peers_only(void **state)
+{
+	(void)state;
+	for (enum ice_mode mode = ICE_MODE_STANDARD; mode <= ICE_MODE_GOVPN; mode++) {
+		struct lone l;
+		struct ice_packet p;
+		struct stun_msg m;
+		bool second = false;
+
+		lone_init(&l, ICE_ROLE_CONTROLLED, mode);
+		lone_set_remote(&l);
+		assert_int_equal(add_remote(l.a, "192.0.2.2:4000", 0, l.now_us), ICE_OK);
+		assert_int_equal(add_remote(l.a, "192.0.2.2:4001", 0, l.now_us), ICE_OK);
+		while (l.now_us < START + 150 * MS && next_sent(&l, &p, &m))
+			second = second || p.remote.port == 4001;
+		assert_true(second == (mode == ICE_MODE_GOVPN));
+		ice_free(l.a);
+	}
+}
+
 static void answers_not_fetched_are_bounded(void **state)
 {
 	struct lone l;
@@ -787,6 +826,8 @@ int main(void)
 		cmocka_unit_test(request_heard_without_answers_is_asked_to_the_end),
 		cmocka_unit_test(request_redirected_is_not_amplified_and_moves_nothing),
 		cmocka_unit_test(requests_from_many_addresses_stay_bounded),
+		cmocka_unit_test(remote_named_late_pairs_with_every_address),
+		cmocka_unit_test(pairs_of_one_foundation_wait_for_standard_peers_only),
 		cmocka_unit_test(answers_not_fetched_are_bounded),
 		cmocka_unit_test(remote_candidates_that_cannot_be_sent_to_are_refused),
 		cmocka_unit_test(link_local_pairs_stay_on_their_interface),
