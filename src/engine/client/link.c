@@ -120,6 +120,12 @@ void link_fail(struct link *l, const char *why, uint64_t now_us)
 	l->deadline_us = 0;
 }
 
+/* All links at the same moments: an idle daemon wakes up for all of them together. */
+static uint64_t next_watch_us(uint64_t now_us)
+{
+	return now_us - now_us % LINK_WATCH_US + LINK_WATCH_US;
+}
+
 /* ---- descriptions ---- */
 
 int link_local_sdp(struct link *l, char **out)
@@ -368,7 +374,7 @@ static void try_up(struct link *l, uint64_t now_us)
 		return;
 	l->state = LINK_UP;
 	l->deadline_us = CLOCK_NEVER;
-	l->watch_us = now_us + LINK_WATCH_US;
+	l->watch_us = next_watch_us(now_us);
 	peer_link_up(l->peer, l, now_us);
 }
 
@@ -449,7 +455,7 @@ static void watch(struct link *l, uint64_t now_us)
 	uint64_t heard = atomic_load_explicit(&l->shared->heard_us, memory_order_relaxed);
 	uint64_t sent = atomic_load_explicit(&l->shared->sent_us, memory_order_relaxed);
 
-	l->watch_us = now_us + LINK_WATCH_US;
+	l->watch_us = next_watch_us(now_us);
 	if (heard > l->heard_told_us) {
 		l->heard_told_us = heard;
 		l->quiet_us = 0;

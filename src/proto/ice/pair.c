@@ -243,17 +243,22 @@ static bool slot_is_useful(struct ice_agent *a, unsigned remote)
 
 struct ice_slot *ice_pair_take_remote(struct ice_agent *a)
 {
-	struct ice_slot *oldest = NULL;
+	struct ice_slot *oldest = NULL, *named = NULL;
 
 	for (unsigned i = 0; i < ICE_MAX_CANDIDATES; i++) {
 		struct ice_slot *s = &a->remotes[i];
 
 		if (!s->used)
 			return s;
-		if (s->c.type == ICE_CAND_PRFLX && !slot_is_useful(a, i) &&
-		    (oldest == NULL || s->seen_us < oldest->seen_us))
-			oldest = s;
+		if (slot_is_useful(a, i))
+			continue;
+		struct ice_slot **place = s->c.type == ICE_CAND_PRFLX ? &oldest : &named;
+		if (*place == NULL || s->seen_us < (*place)->seen_us)
+			*place = s;
 	}
+	/* Addresses of a peer that moves pile up: with a path at work those it named long ago make room. */
+	if (oldest == NULL && a->selected != NULL)
+		oldest = named;
 	if (oldest == NULL)
 		return NULL;
 	uint8_t place = (uint8_t)(oldest - a->remotes);

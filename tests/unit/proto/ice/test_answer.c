@@ -738,6 +738,27 @@ static void candidates_twice_or_too_many_are_told(void **state)
 	ice_free(l.a);
 }
 
+/* A peer that moves from network to network for a day names an address at each move. */
+static void candidates_named_long_ago_make_room_for_new_ones(void **state)
+{
+	struct lone l;
+	struct netaddr n = addr("192.0.2.50:1000");
+
+	(void)state;
+	lone_connect(&l, ICE_MODE_GOVPN);
+	const struct ice_pair *selected = l.a->selected;
+	assert_non_null(selected);
+	for (unsigned i = 1; i < 3 * ICE_MAX_CANDIDATES; i++) {
+		n.port = (uint16_t)(1000 + i);
+		struct ice_cand c = ice_cand_local(ICE_CAND_HOST, &n, &n, (uint16_t)i);
+
+		assert_int_equal(ice_add_remote(l.a, &c, l.now_us + i), ICE_OK);
+	}
+	assert_ptr_equal(l.a->selected, selected);
+	assert_true(selected->valid);
+	ice_free(l.a);
+}
+
 /* RFC 8445 6.1.2.4: a reflexive candidate of a base that is a candidate adds no pair. */
 static void reflexive_candidate_of_a_host_adds_no_pair(void **state)
 {
@@ -832,6 +853,7 @@ int main(void)
 		cmocka_unit_test(remote_candidates_that_cannot_be_sent_to_are_refused),
 		cmocka_unit_test(link_local_pairs_stay_on_their_interface),
 		cmocka_unit_test(candidates_twice_or_too_many_are_told),
+		cmocka_unit_test(candidates_named_long_ago_make_room_for_new_ones),
 		cmocka_unit_test(reflexive_candidate_of_a_host_adds_no_pair),
 		cmocka_unit_test(credentials_out_of_form_are_refused),
 		cmocka_unit_test(nomination_of_a_worse_pair_is_not_followed),
