@@ -357,16 +357,16 @@ static void reset_one(struct duel *r, enum side side)
 	}
 	if (f->resets_asked != f->resets_done)
 		return;
-
-	struct {
-		struct sctp_reset_streams head;
-		uint16_t list[1];
-	} ask = {.list = {stream}};
-
-	ask.head.srs_flags = SCTP_STREAM_RESET_OUTGOING;
-	ask.head.srs_number_streams = 1;
-	f->resets_asked += usrsctp_setsockopt(r->theirs, IPPROTO_SCTP, SCTP_RESET_STREAMS, &ask,
-	                                      sizeof(ask.head) + sizeof(ask.list)) == 0;
+	size_t size = sizeof(struct sctp_reset_streams) + sizeof(stream);
+	struct sctp_reset_streams *ask = calloc(1, size);
+	if (ask == NULL)
+		abort();
+	ask->srs_flags = SCTP_STREAM_RESET_OUTGOING;
+	ask->srs_number_streams = 1;
+	ask->srs_stream_list[0] = stream;
+	f->resets_asked += usrsctp_setsockopt(r->theirs, IPPROTO_SCTP, SCTP_RESET_STREAMS, ask,
+	                                      (socklen_t)size) == 0;
+	free(ask);
 }
 
 /* --- a run --- */
