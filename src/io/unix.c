@@ -365,6 +365,11 @@ const struct unix_cred *unix_client_cred(const struct unix_client *c)
 	return &c->cred;
 }
 
+void unix_client_close(struct unix_client *c)
+{
+	client_close(c, true);
+}
+
 static void on_written(uv_write_t *uv, int status)
 {
 	uv_stream_t *stream = uv->handle;

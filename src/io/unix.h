@@ -79,6 +79,8 @@ const struct unix_cred *unix_client_cred(const struct unix_client *c) gv_nonnull
  */
 int unix_client_send(struct unix_client *c, const char *line, size_t len)
 	gv_must_check gv_nonnull(1, 2);
+/* Closes the connection; it is told as gone. Without effect on one that is closed already. */
+void unix_client_close(struct unix_client *c) gv_nonnull(1);
 
 /*
  * For programs without a loop: connects, sends one line, appends the reply line (without '\n') to

@@ -343,13 +343,18 @@ static int add_text(const char *text, size_t len, void *user)
 
 static void send_object(struct unix_client *client, json_t *object)
 {
+	static const char no_memory[] =
+		"{\"ok\":false,\"code\":\"failed\",\"exit\":1,\"message\":\"out of memory\"}";
 	struct buf line = BUF_INIT(UNIX_OUT_MAX);
 	int r = -ENOMEM;
 
 	if (object != NULL && json_dump_callback(object, add_text, &line, JSON_COMPACT) == 0)
 		r = unix_client_send(client, buf_str(&line), line.len);
+	if (r == -ENOMEM)
+		r = unix_client_send(client, no_memory, sizeof(no_memory) - 1);
+	/* Whoever asked must not wait for ever. */
 	if (r < 0)
-		log_debug("a reply could not be sent");
+		unix_client_close(client);
 	buf_deinit(&line);
 	json_decref(object);
 }

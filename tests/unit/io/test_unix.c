@@ -250,6 +250,22 @@ static void unix_client_that_does_not_read_is_not_listened_to(void **state)
 	turn();
 }
 
+static void unix_closed_by_us_is_gone_once(void **state)
+{
+	char c;
+
+	(void)state;
+	int fd = dial();
+	say(fd, "x\n");
+	assert_non_null(f.client);
+	unix_client_close(f.client);
+	unix_client_close(f.client);
+	assert_int_equal(f.gone, 1);
+	turn();
+	assert_int_equal(recv(fd, &c, 1, 0), 0);
+	close(fd);
+}
+
 static void unix_no_descriptor_left_delays_a_client(void **state)
 {
 	struct rlimit before, none;
@@ -372,6 +388,7 @@ int main(void)
 		CASE(unix_endless_line_closes_the_client),
 		CASE(unix_full_newcomer_takes_the_place_of_the_oldest_silent_one),
 		CASE(unix_client_that_does_not_read_is_not_listened_to),
+		CASE(unix_closed_by_us_is_gone_once),
 		CASE(unix_no_descriptor_left_delays_a_client),
 		CASE(unix_client_that_never_reads_is_closed),
 		CASE(unix_bind_on_a_live_socket_is_in_use),
