@@ -44,17 +44,17 @@ class Victim:
     def prepare(self, action):
         """So that the action has something to do."""
         if action == "join":
-            self.b.ok("leave", self.net)
+            self.ask("leave", self.net)
         if action == "up":
             self.b.ok("down", self.net)
 
-    def join(self):
-        """The server limits how often one address may join; then a little later."""
-        def joined():
-            result = self.b.run("join", self.invite)
+    def ask(self, *words):
+        """The server limits how much one address may ask; then a little later."""
+        def done():
+            result = self.b.run(*words)
             check(result.code == OK or "too many requests" in result.out, str(result))
             return result.code == OK
-        self.lab.wait(joined, 90, "joining", pause_s=2)
+        self.lab.wait(done, 90, words[0], pause_s=2)
 
     def kill_during(self, action):
         words, b = self.actions()[action], self.b
@@ -98,12 +98,12 @@ class Victim:
         check(has == known, f"networks {has}, in the file {known}")
         for net in has:
             if net != self.net:
-                b.ok("leave", net)
+                self.ask("leave", net)
         if self.net not in has:
-            self.join()
+            self.ask("join", self.invite)
         if b.run("up", self.net).code == NOT_FOUND:  # killed between the server's yes to a leave and our own end of it
-            self.join()
-            b.ok("up", self.net)
+            self.ask("join", self.invite)
+            self.ask("up", self.net)
         check(b.network()["state"] == "up", f"state {b.network()['state']}: {b.network()['problem']}")
         self.lab.wait(lambda: self.other.reaches(b.ipv4(), 0.2), 15, "the path is back")
 
