@@ -285,9 +285,9 @@ class Case:
         allowed = max(1, self.paced * LOSS_ALLOWED) + PACED_PER_DATAGRAM * dropped
         need(lost <= allowed, f"{lost} of {self.paced} paced messages were lost, {dropped} datagrams dropped by the kernel")
         need(not self.extra or own["extra"] == other["extra"] == 90, "messages on further channels are missing")
-        need(own["opened"] == own["closed"] == other["closed"] == channels, "channels were not opened or not closed")
-        # A browser does not tell of the opening of one that is closed in the same moment.
-        need(other["opened"] == channels or self.mirrored, "channels were not opened")
+        need(own["opened"] == own["closed"] == channels, "channels were not opened or not closed")
+        # A browser does not tell of all that is opened and closed in the same moment.
+        need(other["opened"] == other["closed"] == channels or self.mirrored, "the peer missed a channel")
         need(own["end"] in ORDERLY, f"no orderly end: {own['end']}")
         need(own["oddities"] == 0, f"{own['oddities']} packets were refused")
         return {"case": self.name, "peer": self.peer.name, "version": self.peer.version, "family": self.place.family,
