@@ -105,17 +105,28 @@ static bool is_intact(const uint8_t *packet, size_t len, const struct inner *in)
 	return csum_fold(csum_add(sum, packet + in->header_len, left)) == 0xffff;
 }
 
-/* What would be lost by joining: everything in the IP header but length, id (under DF) and checksum. */
+/*
+ * Cut again, the ids count up from the first. A sender that gives the same id to all packets with DF, which have no use for
+ * one (RFC 6864 4.1), joins too.
+ */
+static bool same_id(const struct coalesce_group *g, const uint8_t *packet, const struct inner *in)
+{
+	uint16_t step = (uint16_t)(be16_load(packet + 4) - be16_load(g->packet + 4));
+
+	if (step == g->count && !g->same_ids)
+		return true;
+	return step == 0 && in->dont_fragment && (g->count == 1 || g->same_ids);
+}
+
+/* What would be lost by joining: everything in the IP header but length, id and checksum. */
 static bool same_ip(const struct coalesce_group *g, const uint8_t *packet, const struct inner *in)
 {
 	const uint8_t *first = g->packet;
 
 	if (in->version == 6)
 		return memcmp(first, packet, 4) == 0 && first[7] == packet[7];
-	if (!in->dont_fragment && be16_load(packet + 4) != g->next_id)
-		return false;
 	return first[1] == packet[1] && first[8] == packet[8] &&
-	       memcmp(first + 6, packet + 6, 2) == 0;
+	       memcmp(first + 6, packet + 6, 2) == 0 && same_id(g, packet, in);
 }
 
 static bool same_tcp(const struct coalesce_group *g, const uint8_t *t, size_t header)
@@ -163,7 +174,8 @@ static void join(struct coalesce *c, struct coalesce_group *g, const uint8_t *pa
 
 	put_part(c, g, packet + g->head_len, n);
 	g->next_seq += (uint32_t)n;
-	g->next_id++;
+	if (in->version == 4)
+		g->same_ids = be16_load(packet + 4) == be16_load(g->packet + 4);
 	g->closed = n < g->size;
 	if (in->proto == INNER_TCP) {
 		g->more_flags = packet[in->header_len + TCP_FLAGS] & (TCP_PSH | TCP_FIN);
@@ -190,8 +202,6 @@ static struct coalesce_group *put_group(struct coalesce *c, const uint8_t *packe
 	g->head_len = head_len;
 	g->size = (uint16_t)(len - head_len);
 	put_part(c, g, packet + head_len, g->size);
-	if (in->version == 4)
-		g->next_id = (uint16_t)(be16_load(packet + 4) + 1);
 	if (in->proto == INNER_TCP) {
 		const uint8_t *t = packet + in->header_len;
 

@@ -9,6 +9,8 @@
  *            sequence, PSH, FIN and checksum) and UDP datagrams of one flow and equal size; verifies every checksum
  *            before it joins, because the kernel trusts a super-packet; keeps the order within each flow.
  * Does not:  copy payload: the result points into the packets. Packets that do not join are passed as they are.
+ * Kept:      every bit of what is joined, once it is cut again; but for the ids of IPv4 packets with DF
+ *            that all have the same one: they count up then, as no other id can be said of a super-packet.
  * Thread:    the owner's.
  * Memory:    struct coalesce is one block of fixed size.
  *
@@ -59,8 +61,8 @@ struct coalesce_group {
 	uint16_t size;        /* payload of each but the last */
 	uint16_t first, last; /* parts */
 	uint16_t count;
-	uint16_t next_id;      /* IPv4 without DF */
 	uint8_t more_flags;    /* PSH and FIN of later segments */
+	bool same_ids;         /* IPv4 with DF: all have the id of the first */
 	bool verified, closed; /* checksum of the first one; nothing may join any more */
 };
 

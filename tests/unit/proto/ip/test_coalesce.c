@@ -102,6 +102,8 @@ static void coalesce_add_flows_mixed_stay_apart(void **state)
 			make(i, 81, i * 200, ACK, 600);
 		else
 			make_udp(i, 80, 400);
+		be16_store(mem[i] + 4, (uint16_t)(i / 3));
+		fix_checksums(mem[i], lens[i], 20, i % 3 == 2 ? 17 : 6);
 		assert_int_equal(add(i), COALESCE_OK);
 	}
 	assert_int_equal(coalesce_count(&c), 3);
@@ -158,6 +160,31 @@ static void coalesce_add_id_without_df_must_follow(void **state)
 			assert_int_equal(add(i), COALESCE_OK);
 		}
 		assert_int_equal(coalesce_count(&c), step == 1 ? 1 : 2);
+	}
+}
+
+/* DF or not, ids that count up come out as they were; with DF one id for all joins too, and nothing else does. */
+static void coalesce_add_ids_with_df(void **state)
+{
+	static const struct {
+		uint16_t id[3];
+		unsigned groups;
+	} cases[] = {
+		{{7, 8, 9}, 1}, {{7, 7, 7}, 1}, {{0xffff, 0, 1}, 1},
+		{{0, 0, 1}, 2}, {{7, 8, 7}, 2}, {{7, 9, 10}, 2},
+		{{7, 6, 5}, 3}, {{7, 8, 8}, 2}, {{7, 8, 10}, 2},
+	};
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(cases) / sizeof(cases[0]); k++) {
+		coalesce_begin(&c, COALESCE_TCP);
+		for (unsigned i = 0; i < 3; i++) {
+			make(i, 80, i * 500, ACK, 500);
+			be16_store(mem[i] + 4, cases[k].id[i]);
+			fix_checksums(mem[i], lens[i], 20, 6);
+			assert_int_equal(add(i), COALESCE_OK);
+		}
+		assert_int_equal(coalesce_count(&c), cases[k].groups);
 	}
 }
 
@@ -302,6 +329,7 @@ int main(void)
 		cmocka_unit_test(coalesce_add_flows_mixed_stay_apart),
 		cmocka_unit_test(coalesce_add_difference_ends_run),
 		cmocka_unit_test(coalesce_add_id_without_df_must_follow),
+		cmocka_unit_test(coalesce_add_ids_with_df),
 		cmocka_unit_test(coalesce_add_bad_checksum_never_joins),
 		cmocka_unit_test(coalesce_add_short_or_pushed_ends_run),
 		cmocka_unit_test(coalesce_add_pure_ack_keeps_order),
