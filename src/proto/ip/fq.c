@@ -12,7 +12,10 @@
 #include <string.h>
 
 #define FLOWS   256
-#define QUANTUM 1500 /* bytes of a turn */
+#define QUANTUM 1500 /* bytes of a turn of an owner */
+#define OWNERS  256
+/* Bytes of a turn of a flow whose owner has very many; each costs a step through the list. */
+#define SHARE_MIN 24
 /* RFC 8289 4.2, 4.3 */
 #define TARGET_US   5000u
 #define INTERVAL_US 100000u
@@ -41,6 +44,7 @@ struct flow {
 	int32_t deficit;
 	uint16_t next; /* in its list */
 	uint8_t list;
+	uint8_t owner; /* while it is in a list */
 	/* CoDel (RFC 8289 5) */
 	bool dropping;
 	uint32_t count, last_count;
@@ -57,6 +61,7 @@ struct fq {
 	struct fq_config c;
 	struct flow flows[FLOWS];
 	struct list lists[FLOW_OLD + 1];
+	uint16_t active[OWNERS]; /* flows in a list */
 	struct slot *slots;
 	uint8_t *bytes;
 	uint32_t free; /* first of the free slots */
@@ -137,6 +142,11 @@ static unsigned flow_of(const struct fq *q, const uint8_t *p, size_t len)
 	return (unsigned)(h >> 32) % FLOWS;
 }
 
+static uint8_t owner_of(const struct fq *q, uint32_t tag)
+{
+	return (uint8_t)(mix(q->c.seed, tag) >> 32);
+}
+
 static void list_append(struct fq *q, enum flow_list which, unsigned i)
 {
 	struct list *l = &q->lists[which];
@@ -176,17 +186,25 @@ static struct slot *take(struct fq *q, struct flow *f, uint8_t **data)
 	return s;
 }
 
-/* RFC 8290 4.1.3: room is made at the head of the flow with the most bytes. */
+/*
+ * RFC 8290 4.1.3: room is made at the head of the flow with the most bytes; those of an owner who has several count
+ * as many times, so that nobody gets more room by more flows.
+ */
 static uint32_t drop_largest(struct fq *q)
 {
 	struct flow *f = &q->flows[0];
+	uint64_t most = 0;
 	uint8_t *data;
 
-	for (unsigned i = 1; i < FLOWS; i++) {
-		if (q->flows[i].bytes > f->bytes)
+	for (unsigned i = 0; i < FLOWS; i++) {
+		uint64_t weight = (uint64_t)q->flows[i].bytes * q->active[q->flows[i].owner];
+
+		if (weight > most) {
+			most = weight;
 			f = &q->flows[i];
+		}
 	}
-	return take(q, f, &data)->tag;
+	return take(q, f, &data)->tag; /* the queue is full: there is one */
 }
 
 size_t fq_push(struct fq *q, const struct fq_packet *in, size_t n, uint64_t now_us, uint32_t *lost)
@@ -218,6 +236,8 @@ size_t fq_push(struct fq *q, const struct fq_packet *in, size_t n, uint64_t now_
 		q->count++;
 		if (f->list == FLOW_IDLE) {
 			f->deficit = QUANTUM;
+			f->owner = owner_of(q, in[k].tag);
+			q->active[f->owner]++;
 			list_append(q, FLOW_NEW, number);
 		}
 	}
@@ -329,7 +349,7 @@ static struct slot *codel_pop(struct fq *q, struct flow *f, uint64_t now_us, str
 		f->dropping = true;
 		/* Begins with the rate of the last time, when that was not long ago. */
 		uint32_t delta = f->count - f->last_count;
-		bool recent = now_us - f->drop_next_us < 16 * (uint64_t)INTERVAL_US;
+		bool recent = now_us < f->drop_next_us + 16 * (uint64_t)INTERVAL_US;
 		f->count = delta > 1 && recent ? delta : 1;
 		f->drop_next_us = control_law(now_us, f->count);
 		f->last_count = f->count;
@@ -338,6 +358,12 @@ static struct slot *codel_pop(struct fq *q, struct flow *f, uint64_t now_us, str
 }
 
 /* --- turns --------------------------------------------------------------------------------------- */
+
+/* What a flow gets in its turn: the flows of one owner share what is his. */
+static int32_t share(const struct fq *q, const struct flow *f)
+{
+	return GV_MAX(QUANTUM / q->active[f->owner], SHARE_MIN);
+}
 
 size_t fq_pop(struct fq *q, struct fq_packet *out, size_t max, uint64_t now_us, uint32_t *lost,
               size_t *lost_count)
@@ -354,7 +380,7 @@ size_t fq_pop(struct fq *q, struct fq_packet *out, size_t max, uint64_t now_us, 
 			break;
 		struct flow *f = &q->flows[number];
 		if (f->deficit <= 0) {
-			f->deficit += QUANTUM;
+			f->deficit += share(q, f);
 			list_pop(q, which);
 			list_append(q, FLOW_OLD, number);
 			continue;
@@ -365,6 +391,8 @@ size_t fq_pop(struct fq *q, struct fq_packet *out, size_t max, uint64_t now_us, 
 			/* A flow that came back too soon would be new again and again (RFC 8290 4.2). */
 			if (which == FLOW_NEW)
 				list_append(q, FLOW_OLD, number);
+			else
+				q->active[f->owner]--;
 			continue;
 		}
 		f->deficit -= s->len;

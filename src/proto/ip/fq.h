@@ -3,12 +3,13 @@
 #define GV_PROTO_IP_FQ_H
 
 /*
- * fq - a short queue of IP packets that is fair between flows: FlowQueue-CoDel (RFC 8290) over CoDel (RFC 8289).
+ * fq - a short queue of IP packets that is fair between owners, and between the flows of each: FlowQueue-CoDel (RFC 8290) over
+ * CoDel (RFC 8289), with turns of a size that depends on how many flows their owner has.
  *
- * Does:      keeps packets per flow, gives them out in turns of equal bytes, flows that were empty first; drops, or marks
- *            those that can be marked (ECN, RFC 3168), from flows whose packets wait too long; when it is full, drops
- *            from the largest flow.
- * Does not:  know links or sockets: each packet carries a tag of the owner's.
+ * Does:      keeps packets per flow, gives them out in turns of equal bytes for each owner, flows that were empty first; drops,
+ *            or marks those that can be marked (ECN, RFC 3168), from flows whose packets wait too long; when it is full,
+ *            drops from the largest.
+ * Does not:  know links or sockets: each packet carries a tag, the number of its owner. A flow is its first packet's owner's.
  * Order:     within a flow packets stay in order.
  * Thread:    one owner.
  * Memory:    one block made by fq_new(), touched only as far as it is filled; nothing per packet.

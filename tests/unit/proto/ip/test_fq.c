@@ -34,7 +34,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* One packet of the flow `port`, numbered in its tag; ecn: the codepoint. */
+/* One packet of the flow `port`, numbered or owned by its tag; ecn: the codepoint. */
 static size_t push(int version, uint16_t port, size_t payload, uint8_t ecn, uint32_t tag)
 {
 	uint8_t bytes[1600];
@@ -133,6 +133,66 @@ static void fq_flows_share_by_bytes(void **state)
 		assert_in_range(bytes[i], 12000, 18000);
 }
 
+/* A line that is always busy, and two owners with one flow and with `many`. Returns the share of the first, in percent. */
+static uint64_t share_of_one(uint16_t many, size_t *lost_of_one, size_t *lost_of_many)
+{
+	uint64_t bytes[3] = {0};
+	struct fq_packet p;
+
+	for (unsigned round = 0; round < 3000; round++) {
+		*lost_of_one += push(4, 1, 1000, 0, 1) > 0 && lost[0] == 1;
+		for (uint16_t flow = 0; flow < many; flow++)
+			*lost_of_many +=
+				push(4, (uint16_t)(2 + flow), 1000, 0, 2) > 0 && lost[0] == 2;
+		for (int i = 0; i < 2; i++) {
+			assert_true(pop(&p));
+			bytes[p.tag] += p.len;
+		}
+	}
+	while (pop(&p)) {
+	}
+	return bytes[1] * 100 / (bytes[1] + bytes[2]);
+}
+
+/* One stream to one computer gets as much as all streams to another, and as much room. */
+static void fq_owners_share_by_bytes_however_many_flows(void **state)
+{
+	static const uint16_t many[] = {1, 4, 16, 40};
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		size_t of_one = 0, of_many = 0;
+		uint64_t percent = share_of_one(many[i], &of_one, &of_many);
+
+		assert_in_range(percent, 48, 52);
+		/* What the first sends is what it may send. */
+		assert_int_equal(of_one, 0);
+		assert_true(many[i] == 1 || of_many > 0);
+	}
+}
+
+/* An owner whose flows have all ended has no part in the next turns. */
+static void fq_owner_without_packets_is_forgotten(void **state)
+{
+	struct fq_packet p;
+	uint64_t bytes[2] = {0};
+
+	(void)state;
+	for (uint16_t flow = 0; flow < 50; flow++)
+		assert_int_equal(push(4, (uint16_t)(1000 + flow), 100, 0, 1), 0);
+	while (pop(&p)) {
+	}
+	for (unsigned i = 0; i < 200; i++) {
+		assert_int_equal(push(4, 1, 1000, 0, 1), 0);
+		assert_int_equal(push(4, 2, 1000, 0, 2), 0);
+	}
+	for (unsigned i = 0; i < 100; i++) {
+		assert_true(pop(&p));
+		bytes[p.tag - 1] += p.len;
+	}
+	assert_in_range(bytes[0], bytes[1] * 9 / 10, bytes[1] * 11 / 10);
+}
+
 /* RFC 8290 4.1.3 */
 static void fq_full_drops_the_oldest_of_the_largest(void **state)
 {
@@ -203,6 +263,24 @@ static void fq_long_stay_is_dropped_more_and_more(void **state)
 	(void)overload(50, 1, 0, &second);
 	(void)overload(50, 1, 0, &third);
 	assert_true(second > first && third > second);
+}
+
+/* RFC 8289 5.5: a queue that is long again soon after it was not goes on at the rate of before. */
+static void fq_long_again_soon_is_dropped_at_the_rate_of_before(void **state)
+{
+	uint64_t fresh, first, again;
+
+	(void)state;
+	(void)overload(50, 1, 0, &fresh);
+	(void)overload(50, 3, 0, &first);
+	/* Short for a moment: CoDel leaves its dropping state before the next drop was due. */
+	while (fq_count(q) > 1) {
+		struct fq_packet p;
+
+		(void)pop(&p);
+	}
+	(void)overload(50, 1, 0, &again);
+	assert_true(again > 2 * fresh);
 }
 
 /* RFC 3168: marked instead of dropped, checksum kept. */
@@ -287,12 +365,18 @@ int main(void)
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(fq_sparse_flow_goes_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(fq_flows_share_by_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(fq_owners_share_by_bytes_however_many_flows, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(fq_owner_without_packets_is_forgotten, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(fq_full_drops_the_oldest_of_the_largest, setup,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(fq_too_large_packet_is_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(fq_short_stay_is_never_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(fq_long_stay_is_dropped_more_and_more, setup,
 	                                        teardown),
+		cmocka_unit_test_setup_teardown(fq_long_again_soon_is_dropped_at_the_rate_of_before,
+	                                        setup, teardown),
 		cmocka_unit_test_setup_teardown(fq_long_stay_is_marked_where_it_can_be, setup,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(fq_marked_packet_carries_ce, setup, teardown),
