@@ -12,6 +12,7 @@
 #define LOOK_MIN_US 100
 #define LOOK_MAX_US 5000
 #define CALM_LOOKS  8
+#define DEAD_US     1000000
 /* Above it a full train takes less than TRAIN_US in any case, and the rate need not be known. */
 #define RATE_FAST (1000000000u)
 
@@ -41,7 +42,7 @@ static void look_open(struct gate *g, uint64_t unsent, uint64_t now_us)
 		g->closed = true;
 		g->calm = 0;
 		g->unsent = unsent;
-		g->at_us = now_us;
+		g->at_us = g->moved_us = now_us;
 		g->next_us = now_us + LOOK_MIN_US;
 		return;
 	}
@@ -50,20 +51,31 @@ static void look_open(struct gate *g, uint64_t unsent, uint64_t now_us)
 	if (g->rate == 0 || g->calm < CALM_LOOKS)
 		return;
 	g->calm = 0;
-	if (g->rate < RATE_FAST)
+	if (g->rate < RATE_FAST) {
 		set_rate(g, 2 * g->rate);
-	else
-		*g = GATE_INIT;
+		return;
+	}
+	uint64_t dead = g->dead;
+	*g = GATE_INIT;
+	g->dead = dead;
 }
 
 void gate_look(struct gate *g, uint64_t unsent, uint64_t now_us)
 {
+	g->dead = GV_MIN(g->dead, unsent);
+	unsent -= g->dead;
 	if (!g->closed) {
 		look_open(g, unsent, now_us);
 		return;
 	}
+	if (unsent < g->unsent) {
+		g->moved_us = now_us;
+	} else if (now_us - g->moved_us >= DEAD_US) {
+		g->dead += unsent;
+		unsent = 0;
+	}
 	uint64_t spent_us = now_us - g->at_us;
-	if (unsent < g->unsent && spent_us >= LOOK_MIN_US) {
+	if (g->moved_us == now_us && spent_us >= LOOK_MIN_US) {
 		uint64_t rate = (g->unsent - unsent) * 1000000 / spent_us;
 
 		set_rate(g, g->rate == 0 ? rate : (3 * g->rate + rate) / 4);

@@ -10,6 +10,9 @@
  * bytes it still holds; how fast they go is measured while nothing is added. Where packets never wait, such as towards a
  * fast interface, the gate is never closed.
  *
+ * The kernel has one number for all interfaces. What does not move for a second stands in front of one that is dead, and no
+ * longer counts, so that the others go on.
+ *
  * Thread:  packet. Sockets and clocks are the caller's.
  */
 
@@ -23,6 +26,8 @@ struct gate {
 	uint64_t rate;          /* bytes a second, as the kernel counts them; 0: not known */
 	uint64_t unsent, at_us; /* at the last look while it was closed */
 	uint64_t next_us;       /* of the next look while it is closed */
+	uint64_t moved_us;      /* when less was unsent for the last time while it was closed */
+	uint64_t dead;          /* bytes that did not move */
 	uint64_t sent;          /* bytes since the last look while it was open */
 	unsigned calm;          /* looks in a row that found next to nothing waiting */
 };

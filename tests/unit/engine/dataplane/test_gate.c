@@ -104,8 +104,8 @@ static void gate_follows_an_interface_that_becomes_slower_and_faster(void **stat
 	assert_int_equal(gate_train_bytes(&g, DATAGRAM), BATCH_MAX_BYTES);
 }
 
-/* An interface that stands still is asked again, but not without end. */
-static void gate_dead_interface_is_asked_each_5_ms(void **state)
+/* An interface that stands still is asked again, but seldom; after a second others may send in spite of it. */
+static void gate_dead_interface_is_asked_each_5_ms_for_a_second(void **state)
 {
 	struct gate g = GATE_INIT;
 	uint64_t now_us = 1000;
@@ -117,12 +117,43 @@ static void gate_dead_interface_is_asked_each_5_ms(void **state)
 	gate_look(&g, 1000000, now_us);
 	assert_true(g.closed);
 	assert_false(gate_sent(&g, 1000000));
-	for (; now_us < 1001000; looks++) {
+	for (; g.closed; looks++) {
 		now_us = gate_deadline_us(&g);
 		gate_look(&g, 1000000, now_us);
 	}
-	assert_true(g.closed);
+	assert_in_range(now_us, 1001000, 1006000);
 	assert_in_range(looks, 190, 220);
+
+	/* What stands there no longer counts, and what is sent elsewhere still does. */
+	gate_look(&g, 1000000 + g.budget_bytes, now_us);
+	assert_false(g.closed);
+	gate_look(&g, 1000001 + g.budget_bytes, now_us);
+	assert_true(g.closed);
+	gate_look(&g, 1000000, now_us + 1000);
+	assert_false(g.closed);
+
+	/* It lives again. */
+	gate_look(&g, 0, now_us + 2000);
+	gate_look(&g, 2 * g.budget_bytes, now_us + 3000);
+	assert_true(g.closed);
+}
+
+/* Slow is not dead: one datagram in 600 ms. */
+static void gate_very_slow_interface_stays_closed(void **state)
+{
+	struct gate g = GATE_INIT;
+	uint64_t now_us = 1000, unsent = 1000000;
+
+	(void)state;
+	gate_look(&g, unsent, now_us);
+	while (now_us < 20000000) {
+		uint64_t before = now_us / 600000;
+
+		now_us = gate_deadline_us(&g);
+		unsent -= (now_us / 600000 - before) * 1500;
+		gate_look(&g, unsent, now_us);
+		assert_true(g.closed);
+	}
 }
 
 int main(void)
@@ -131,7 +162,8 @@ int main(void)
 		cmocka_unit_test(gate_fast_interface_never_closes),
 		cmocka_unit_test(gate_slow_interface_is_kept_busy_with_little),
 		cmocka_unit_test(gate_follows_an_interface_that_becomes_slower_and_faster),
-		cmocka_unit_test(gate_dead_interface_is_asked_each_5_ms),
+		cmocka_unit_test(gate_dead_interface_is_asked_each_5_ms_for_a_second),
+		cmocka_unit_test(gate_very_slow_interface_stays_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
