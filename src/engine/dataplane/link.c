@@ -160,31 +160,33 @@ static void shrink(struct link *l)
 	                          SCTP_HEADER_BYTES + SCTP_DATA_HEADER_BYTES + LINK_PAYLOAD_SMALL);
 }
 
-bool link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why)
+unsigned link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why)
 {
+	unsigned sent = 0;
+
 	*why = DATAPLANE_DROP_TX_NO_CONSENT;
 	if (!has_path(l) || !l->may_send || !has_consent(s, l))
-		return false;
+		return 0;
 	*why = DATAPLANE_DROP_TX_REFUSED;
 	/* Sequence numbers used up: control was to make a new link long ago. */
 	if (record_seal(l->keys.record, b) < 0)
-		return false;
+		return 0;
 	atomic_store_explicit(&l->shared->records_sent, record_sent(l->keys.record),
 	                      memory_order_relaxed);
-	switch (udp_send_batch(link_udp(l), &l->local, &l->remote, b, NULL)) {
-	case UDP_OK:
-		queue_sent(s, l->peer->net, b->len);
-		return true;
+	switch (udp_send_batch(link_udp(l), &l->local, &l->remote, b, &sent)) {
 	case UDP_AGAIN:
 		*why = DATAPLANE_DROP_TX_QUEUE;
-		return false;
+		break;
 	case UDP_TOO_BIG:
 		*why = DATAPLANE_DROP_TX_TOO_BIG;
 		shrink(l);
-		return false;
+		break;
 	default:
-		return false;
+		break;
 	}
+	if (sent > 0)
+		queue_sent(s, l->peer->net, GV_MIN((size_t)sent * b->size, b->len));
+	return sent;
 }
 
 /* Sends what the association has to send and asks when to come again. */
@@ -199,8 +201,9 @@ static void pump(struct shard *s, struct link *l)
 		if (sctp_output(l->keys.sctp, &b, s->now_us) == 0)
 			break;
 		/* What cannot be sent counts as lost on the way: the association repeats it. */
-		if (!link_send(s, l, &b, &why))
-			drop(l->peer->stats, why, b.count);
+		unsigned sent = link_send(s, l, &b, &why);
+		if (sent < b.count)
+			drop(l->peer->stats, why, b.count - sent);
 	}
 	shard_timer(s, l, l->down ? CLOCK_NEVER : sctp_deadline_us(l->keys.sctp));
 }

@@ -37,12 +37,18 @@ void out_flush(struct shard *s)
 	if (t->link == NULL)
 		return;
 	struct dataplane_stats *stats = t->link->peer->stats;
-	if (t->batch.count > 0 && !link_send(s, t->link, &t->batch, &why)) {
-		drop(stats, why, t->packets);
-	} else if (t->batch.count > 0) {
-		stat_add(&stats->tx_packets, t->packets);
-		stat_add(&stats->tx_bytes, t->bytes);
-		atomic_store_explicit(&t->link->shared->sent_us, s->now_us, memory_order_relaxed);
+	if (t->batch.count > 0) {
+		unsigned sent = link_send(s, t->link, &t->batch, &why);
+		/* Without GSO a train may go in part: as many packets, if there is one in each datagram. */
+		uint32_t packets = t->packets * sent / t->batch.count;
+
+		stat_add(&stats->tx_packets, packets);
+		stat_add(&stats->tx_bytes, t->bytes * sent / t->batch.count);
+		if (packets < t->packets)
+			drop(stats, why, t->packets - packets);
+		if (sent > 0)
+			atomic_store_explicit(&t->link->shared->sent_us, s->now_us,
+			                      memory_order_relaxed);
 	}
 	/* Even when nothing left: the association waits for an answer that does not come. */
 	shard_timer(s, t->link, sctp_deadline_us(t->link->keys.sctp));
@@ -52,16 +58,20 @@ void out_flush(struct shard *s)
 	t->bytes = 0;
 }
 
-/* The train being filled is one of l from now on. */
-static void begin_train(struct shard *s, struct link *l)
+/* The train being filled is one of l from now on; a packet of len bytes is the next. */
+static void begin_train(struct shard *s, struct link *l, size_t len)
 {
 	struct train *t = &s->train;
 
 	if (t->link != l)
 		out_flush(s);
 	t->link = l;
-	if (t->batch.count == 0)
-		t->batch.cap = gate_train_bytes(&l->peer->net->gate, QUEUE_DATAGRAM_BYTES);
+	if (t->batch.count > 0)
+		return;
+	/* The fragments of a large packet stay together, however long that takes. */
+	t->batch.cap = len > LINK_PAYLOAD_BYTES
+	                       ? BATCH_MAX_BYTES
+	                       : gate_train_bytes(&l->peer->net->gate, QUEUE_DATAGRAM_BYTES);
 }
 
 void out_append(struct shard *s, struct link *l, const struct pkt *pkts, size_t n)
@@ -69,12 +79,16 @@ void out_append(struct shard *s, struct link *l, const struct pkt *pkts, size_t 
 	struct train *t = &s->train;
 
 	while (n > 0) {
+		uint64_t too_large = sctp_counters(l->keys.sctp)->tunnel_bad_size;
 		int result = 0;
 
-		begin_train(s, l);
+		begin_train(s, l, pkts[0].len);
 		size_t k = sctp_tunnel_send(l->keys.sctp, (uint16_t)l->ip_stream, pkts, n,
 		                            &t->batch, s->now_us, &result);
-		t->packets += (uint32_t)k;
+		too_large = sctp_counters(l->keys.sctp)->tunnel_bad_size - too_large;
+		if (too_large > 0)
+			drop(l->peer->stats, DATAPLANE_DROP_TX_TOO_BIG, too_large);
+		t->packets += (uint32_t)(k - too_large);
 		for (size_t i = 0; i < k; i++)
 			t->bytes += pkts[i].len;
 		pkts += k;
@@ -165,8 +179,9 @@ static void emit_cut(struct shard *s, struct link *l, struct segment *cut)
 			emit_copies(s, l, cut);
 			continue;
 		}
-		begin_train(s, l);
 		size_t len = segment_next_len(cut);
+
+		begin_train(s, l, len);
 		size_t n = GV_MIN(segment_equal(cut), (size_t)BATCH_MAX_COUNT);
 		unsigned first = t->batch.count;
 		int result = 0;

@@ -14,14 +14,15 @@ bool queue_wanted(const struct net *n)
 	return n->gate.closed || fq_count(n->queue) > 0;
 }
 
-static void count_lost(const struct shard *s, const uint32_t *peers, size_t n)
+static void count_lost(const struct shard *s, const struct net *n, const uint32_t *peers,
+                       size_t count)
 {
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct peer *p;
 
 		HASH_FIND(hh, s->peers, &peers[i], sizeof(peers[i]), p);
-		if (p != NULL)
-			drop(p->stats, DATAPLANE_DROP_TX_QUEUE, 1);
+		/* The counters of one who left are gone. */
+		drop(p != NULL ? p->stats : n->stats, DATAPLANE_DROP_TX_QUEUE, 1);
 	}
 }
 
@@ -38,12 +39,14 @@ void queue_push(struct shard *s, struct link *l, const struct pkt *pkts, size_t 
 				.data = pkts[at + i].data,
 				.len = (uint16_t)GV_MIN(pkts[at + i].len, (size_t)UINT16_MAX),
 				.tag = l->peer->id};
-		count_lost(s, lost, fq_push(l->peer->net->queue, in, k, s->now_us, lost));
+		count_lost(s, l->peer->net, lost,
+		           fq_push(l->peer->net->queue, in, k, s->now_us, lost));
 	}
 }
 
 /* Gives what was taken to the links that its peers use now, in runs of one link. */
-static void send_taken(struct shard *s, const struct fq_packet *out, size_t n)
+static void send_taken(struct shard *s, const struct net *net, const struct fq_packet *out,
+                       size_t n)
 {
 	struct pkt run[TAKE_MAX];
 	struct peer *p = NULL;
@@ -56,10 +59,9 @@ static void send_taken(struct shard *s, const struct fq_packet *out, size_t n)
 			count = 0;
 			HASH_FIND(hh, s->peers, &out[i].tag, sizeof(out[i].tag), p);
 		}
-		if (p == NULL)
-			continue; /* left in the meantime, its counters too */
-		if (p->in_use == NULL || !link_carries_ip(p->in_use)) {
-			drop(p->stats, DATAPLANE_DROP_TX_NO_PEER, 1);
+		if (p == NULL || p->in_use == NULL || !link_carries_ip(p->in_use)) {
+			/* It may have left in the meantime, and its counters too. */
+			drop(p != NULL ? p->stats : net->stats, DATAPLANE_DROP_TX_NO_PEER, 1);
 			continue;
 		}
 		run[count++] = (struct pkt){.data = out[i].data, .len = out[i].len};
@@ -96,8 +98,8 @@ void queue_run(struct shard *s, struct net *n)
 
 		count = fq_pop(n->queue, out, GV_MIN(most, (size_t)TAKE_MAX), s->now_us, lost,
 		               &lost_count);
-		count_lost(s, lost, lost_count);
-		send_taken(s, out, count);
+		count_lost(s, n, lost, lost_count);
+		send_taken(s, n, out, count);
 	}
 }
 

@@ -323,7 +323,7 @@ struct bunch {
 #define SHARD_RECV_BYTES \
 	(2 * UDP_RECV_BYTES) /* one receive after another, while a whole one fits */
 #define SHARD_READ_BYTES (VNET_BYTES + 65536 + 64) /* an IPv6 packet may be 65,575 bytes long */
-#define SHARD_TUN_BYTES  (SHARD_READ_BYTES + 96 * 1024) /* of a bunch, and one read more */
+#define SHARD_TUN_BYTES  (2 * SHARD_READ_BYTES + 96 * 1024) /* of a bunch, and one read more */
 #define SHARD_CUT_BYTES  (96 * 1024)
 #define SHARD_SYN_BYTES  2048 /* of packets that must be changed before they go to the TUN */
 #define SHARD_SYNS       8
@@ -453,8 +453,8 @@ int link_event(struct shard *s, const struct link *l, enum event_lane lane,
 void shard_link_fail(struct shard *s, struct link *l);
 /* IP packets may be sent on it. */
 bool link_carries_ip(const struct link *l);
-/* Seals a train and sends it on the path. False: *why its packets were dropped. */
-bool link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why);
+/* Seals a train and sends it on the path. Returns how many datagrams went; *why the others were dropped. */
+unsigned link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why);
 
 /* --- queue.c --- */
 
