@@ -20,7 +20,6 @@ import subprocess
 import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "--uts"]
 TICKS = os.sysconf("SC_CLK_TCK")
 UDP_BYTES, MAX_LOSS = 64, 0.01
@@ -50,13 +49,7 @@ class Bench:
         lab.veth(self.a, "eth0", self.b, "eth0")
         self.a.ip("addr add 10.99.0.1/24 dev eth0")
         self.b.ip("addr add 10.99.0.2/24 dev eth0")
-        self.udp_rate = self._compile("udp_rate")
-
-    @staticmethod
-    def _compile(name):
-        out = f"/run/lab/{name}"
-        subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", f"{HERE}/{name}.c", "-o", out], check=True)
-        return out
+        self.udp_rate = lab.build_tool("udp_rate", folder="bench")
 
     # --- single measurements ---
 

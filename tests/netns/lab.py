@@ -184,6 +184,14 @@ class Node:
                          "icmp type destination-unreachable icmp code frag-needed drop\n"
                          "icmpv6 type packet-too-big drop\n}\n}\n")
 
+    def cut_trains(self, on):
+        """Trains of datagrams leave this node one by one, as on a real wire, and those that arrive are joined by GRO."""
+        dev = self.uplink()
+        far, end = self.far[dev]
+        word = {True: "on", False: "off"}
+        self.run("ethtool", "-K", dev, "tx-udp-segmentation", word[not on], "gro", word[on], "rx-udp-gro-forwarding", word[on])
+        far.run("ethtool", "-K", end, "tso", word[not on])  # or veth thinks that GRO is not worth it
+
     def cut(self):
         """Cuts this node's uplink and puts a box between; in0 is its end towards the node, out0 the other."""
         dev = self.uplink()
@@ -383,11 +391,11 @@ class Lab:
     def wait_ping(self, node, address, limit_s=10):
         self.wait(lambda: node.ping(address, wait_s=0.3), limit_s, f"ping from {node.name} to {address}")
 
-    def build_tool(self, name, *options):
-        """Compiles tests/support/NAME.c; returns the path of the program (or library, by -shared)."""
+    def build_tool(self, name, *options, folder="support"):
+        """Compiles tests/FOLDER/NAME.c; returns the path of the program (or library, by -shared)."""
         path = f"{RUN}/{name}"
         if not os.path.exists(path):
-            source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support", f"{name}.c")
+            source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), folder, f"{name}.c")
             command("cc", "-O2", "-D_GNU_SOURCE", *options, source, "-o", path)
         return path
 
