@@ -802,7 +802,8 @@ static void step_command(void)
 		/* The answer to a check, behind which a ClientHello may come early. */
 		if ((how & 32) != 0)
 			be16_store(data, 0x0101);
-		be32_store(data + 4, 0x2112a442);
+		be16_store(data + 2, sizeof(data) - STUN_HEADER_SIZE);
+		be32_store(data + 4, STUN_COOKIE);
 		r = dataplane_send_raw(w.d, NET, &local, &remote, data, sizeof(data));
 		break;
 	case 12:

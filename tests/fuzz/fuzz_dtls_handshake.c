@@ -119,8 +119,11 @@ static void attack(struct end *e, enum step step, struct bytes_reader *r, uint64
 
 	switch (step) {
 	case STEP_CHANGE:
-		if (e->count > 0)
-			next[bytes_read_u16(r) % len] ^= bytes_read_u8(r);
+		if (e->count > 0) {
+			size_t at = bytes_read_u16(r) % len;
+
+			next[at] ^= bytes_read_u8(r);
+		}
 		return;
 	case STEP_CUT:
 		if (e->count > 0)

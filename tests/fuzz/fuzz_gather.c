@@ -43,7 +43,8 @@ static struct netaddr some_addr(struct fed *f)
 static void answer(struct fed *f)
 {
 	uint8_t flags = bytes_read_u8(&f->in), out[128];
-	struct netaddr mapped = netaddr_ip4(bytes_read_u32(&f->in), bytes_read_u16(&f->in));
+	uint32_t ip = bytes_read_u32(&f->in);
+	struct netaddr mapped = netaddr_ip4(ip, bytes_read_u16(&f->in));
 	struct stun_writer w;
 
 	if (f->last.len == 0)

@@ -36,8 +36,11 @@ static struct netaddr some_addr(struct fed *f)
 
 		return netaddr_ip6(ip, (uint16_t)(1000 + (b >> 3 & 7)));
 	}
-	if (b & 0x40)
-		return netaddr_ip4(bytes_read_u32(&f->in), bytes_read_u16(&f->in));
+	if (b & 0x40) {
+		uint32_t ip = bytes_read_u32(&f->in);
+
+		return netaddr_ip4(ip, bytes_read_u16(&f->in));
+	}
 	return netaddr_ip4(0x0a000000u + (b & 7), (uint16_t)(1000 + (b >> 3 & 7)));
 }
 
