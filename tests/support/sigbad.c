@@ -407,8 +407,8 @@ static size_t fill_head(struct sigconn *c)
 		"GET /%00%ff%%% HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-		"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-		"Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 99\r\n\r\n",
+		("GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+	         "Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 99\r\n\r\n"),
 		"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 		"CONNECT example.org:443 HTTP/1.1\r\n\r\n",

@@ -366,8 +366,11 @@ static void rush_answer(struct sigconn *c, const struct msg *m)
 		return;
 	r->answered++;
 	r->joined += m->type == MSG_NETWORK_JOINED;
-	if (m->type == MSG_ERROR)
-		r->refused += m->error.code == MSG_ERROR_INVITE_REFUSED;
+	if (m->type == MSG_ERROR && m->error.code == MSG_ERROR_INVITE_REFUSED)
+		r->refused++;
+	else if (m->type != MSG_NETWORK_JOINED)
+		(void)fprintf(stderr, "sigload: %s\n",
+		              m->type == MSG_ERROR ? m->error.message : msg_type_name(m->type));
 	add_time(&r->times, clock_now_us() - c->asked_us);
 	r->stop = r->answered == r->n;
 }
@@ -394,10 +397,9 @@ static void rush_round(struct sigconns *all, struct sigconn *conns, size_t owner
 	conns[owner].user = r;
 	r->answered = 0;
 	r->stop = false;
-	for (size_t i = 0; i <= r->n; i++) {
-		if (i != owner)
-			send_join(&conns[i], n.doc->network_id, n.invite);
-	}
+	/* Others are the first each time: one computer can be in few networks only. */
+	for (size_t i = 1; i <= r->n; i++)
+		send_join(&conns[(owner + i) % (r->n + 1)], n.doc->network_id, n.invite);
 	sigconns_run(all, clock_now_us() + 120 * S, &r->stop);
 	check_done(r->answered == r->n, "answers to joins");
 	network_free(&n);

@@ -129,6 +129,9 @@ static void connecting_marks_the_network_as_used_later(void **state)
 	assert_true(active_unix_s(&t) < now);
 	rig_advance(&t.r, 61);
 	assert_true(active_unix_s(&t) >= now);
+	changes = faulty_disk_changes();
+	rig_advance(&t.r, 61);
+	assert_int_equal(faulty_disk_changes(), changes); /* once */
 	close_trouble(&t);
 }
 
