@@ -16,7 +16,7 @@ from lab import RUN, check
 TIME_LIMIT_S = 120
 LONG_TIME_LIMIT_S = 3 * 3600
 SHORT = 24
-BY_ITSELF_S, BY_HAND_S = 5, 15
+BY_ITSELF_S, BY_HAND_S = 5, 25
 
 
 class Life:
@@ -40,7 +40,7 @@ class Life:
             return f.read()
 
     def ask(self, what, *words):
-        result = self.b.run(*words, timeout_s=20)
+        result = self.b.run(*words, timeout_s=30)
         code = self.b.process.poll()
         check(code is None, f"{what}: govpnd ended with {code} by {' '.join(words)}")
         return result
