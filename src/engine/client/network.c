@@ -699,5 +699,6 @@ void network_closed(struct network *n)
 		n->again = false;
 		n->phase = NETWORK_WAITING;
 		loop_timer_start(n->retry, RETRY_SLOW_US);
+		supervisor_net_changed(n); /* the problem is known to it */
 	}
 }
