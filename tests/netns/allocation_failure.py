@@ -56,6 +56,7 @@ class Life:
             text = self.new_text(since)
             said = [line for line in text.splitlines() if not line.startswith("fail_alloc:")]
             check(b.process.returncode == 1 and said, f"{what}: exit code {b.process.returncode}, said {said}")
+            check("fail_alloc: hit" in text, f"{what} did not fail, and still: {said[-1]}")
             check(not b.interfaces(), f"{what}: an interface is left")
             return True, "did not start"
         how = "by itself"

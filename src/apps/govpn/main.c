@@ -20,9 +20,17 @@
 #define TIMEOUT_MS       90000
 #define PING_INTERVAL_MS 1000
 
+struct sink {
+	struct buf *out;
+	bool failed; /* libjansson goes on behind some of the failures it is told of */
+};
+
 static int add_text(const char *text, size_t len, void *user)
 {
-	return buf_add(user, text, len) < 0 ? -1 : 0;
+	struct sink *s = user;
+
+	s->failed = s->failed || buf_add(s->out, text, len) < 0;
+	return s->failed ? -1 : 0;
 }
 
 static void print_json(const json_t *o)
@@ -75,7 +83,9 @@ static enum exit_code ask(const struct args *a, json_t **out)
 	json_t *o = NULL;
 	enum exit_code exit = EXIT_CODE_OK;
 
-	int r = json_dump_callback(a->request, add_text, &line, JSON_COMPACT) == 0 ? 0 : -ENOMEM;
+	struct sink sink = {.out = &line};
+	int r = json_dump_callback(a->request, add_text, &sink, JSON_COMPACT);
+	r = r != 0 || sink.failed ? -ENOMEM : 0;
 	if (r == 0)
 		r = unix_call(a->socket_path, buf_str(&line), line.len, &reply, TIMEOUT_MS);
 	if (line.data != NULL)

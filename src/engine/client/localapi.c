@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "engine/client/dump.h"
 #include "io/unix.h"
 
 #include <errno.h>
@@ -336,11 +337,6 @@ static void call_free(struct localapi_call *call)
 	mem_free(call);
 }
 
-static int add_text(const char *text, size_t len, void *user)
-{
-	return buf_add(user, text, len) < 0 ? -1 : 0;
-}
-
 static void send_object(struct unix_client *client, json_t *object)
 {
 	static const char no_memory[] =
@@ -348,7 +344,7 @@ static void send_object(struct unix_client *client, json_t *object)
 	struct buf line = BUF_INIT(UNIX_OUT_MAX);
 	int r = -ENOMEM;
 
-	if (object != NULL && json_dump_callback(object, add_text, &line, JSON_COMPACT) == 0)
+	if (object != NULL && dump_json(object, JSON_COMPACT, &line) == 0)
 		r = unix_client_send(client, buf_str(&line), line.len);
 	if (r == -ENOMEM)
 		r = unix_client_send(client, no_memory, sizeof(no_memory) - 1);

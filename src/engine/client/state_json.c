@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "engine/client/dump.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -310,11 +311,6 @@ static bool format_network(json_t *o, const struct state_network *n)
 	return ok;
 }
 
-static int add_text(const char *text, size_t len, void *user)
-{
-	return buf_add(user, text, len) < 0 ? -1 : 0;
-}
-
 int state_format(const struct state *s, struct buf *out)
 {
 	json_t *root = json_object();
@@ -329,8 +325,7 @@ int state_format(const struct state *s, struct buf *out)
 	}
 	if (ok)
 		ok = set(root, "networks", json_incref(list)) &&
-		     json_dump_callback(root, add_text, out, JSON_INDENT(1)) == 0 &&
-		     buf_add(out, "\n", 1) == 0;
+		     dump_json(root, JSON_INDENT(1), out) == 0 && buf_add(out, "\n", 1) == 0;
 	json_decref(list);
 	json_decref(root);
 	return ok ? 0 : err_here(-ENOMEM);

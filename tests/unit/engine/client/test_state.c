@@ -13,6 +13,7 @@
 #include "engine/client/state.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -385,6 +386,30 @@ static void state_save_is_synced_before_and_after_the_rename(void **state)
 	state_close(s);
 }
 
+/* Whichever allocation fails: the file is whole, the old one or the new one. */
+static void state_save_without_memory_leaves_a_whole_file(void **state)
+{
+	const struct fixture *f = *state;
+	struct state *s = open_ok(f);
+	bool hit = true;
+
+	assert_int_equal(state_add(s, make_network(s, 1)), 0);
+	assert_int_equal(state_save(s), 0);
+	state_close(s);
+	for (unsigned n = 1; hit; n++) {
+		s = open_ok(f);
+		assert_int_equal(s->n_networks, 1);
+		mem_fail_at(n);
+		int r = state_save(s);
+		hit = mem_fail_hit();
+		mem_fail_at(0);
+		assert_true(r == 0 || r == -ENOMEM);
+		assert_true(r < 0 || !hit);
+		state_close(s);
+	}
+	state_close(open_ok(f));
+}
+
 static void state_bans_keep_the_newest(void **state)
 {
 	const struct fixture *f = *state;
@@ -436,6 +461,7 @@ int main(void)
 		CASE(state_leftover_of_a_crash_does_not_count),
 		CASE(state_save_that_fails_keeps_the_old_file),
 		CASE(state_save_is_synced_before_and_after_the_rename),
+		CASE(state_save_without_memory_leaves_a_whole_file),
 		CASE(state_bans_keep_the_newest),
 		CASE(state_network_twice_is_damaged),
 	};
