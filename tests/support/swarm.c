@@ -55,7 +55,8 @@ int __real_mesh_member(struct mesh *m, const struct mesh_member *member, enum me
 int __wrap_mesh_member(struct mesh *m, const struct mesh_member *member, enum mesh_news news,
                        uint64_t now_us);
 void __wrap_localapi_reply(struct localapi_call *call, json_t *object);
-void __wrap_localapi_fail(struct localapi_call *call, enum exit_code exit, const char *fmt, ...);
+void __wrap_localapi_fail(struct localapi_call *call, enum exit_code exit, const char *fmt, ...)
+	gv_format(3, 4);
 
 static void must(int r, const char *what)
 {
