@@ -9,8 +9,9 @@ Take a Balance while nobody sends, let traffic pass, wait until nothing is on it
     after.settle(before)                 # raises unless every packet is explained
     after.lost(before, a, b)             # of one direction: sent by a's daemon, not delivered by b's
 
-All numbers are inner packets as both daemons count them, so super-packets do not matter. What the wires of the lab
-dropped on purpose (node.loss, wire) is given as `wire`: a limit, because one datagram may carry several small packets.
+All numbers are inner packets as both daemons count them, so super-packets do not matter. What the path lost is counted by who
+waited for it (rx_lost), once the sender has given it up. What the wires of the lab dropped on purpose (node.loss, wire) may be
+given as `wire` too: a limit, because one datagram may carry several small packets.
 """
 
 from lab import check
@@ -29,6 +30,13 @@ class Balance:
             self.dropped[one] = {k: v or 0 for k, v in net["dropped"].items()}
             self.peers[one] = {c["ipv4"].split("/")[0]: c for c in net["computers"] if c["ipv4"] != net["ipv4"]}
 
+    @classmethod
+    def zero(cls, computers):
+        """As it was when they had just met: for those who left and joined again, whose counters began anew."""
+        made = cls.__new__(cls)
+        made.own, made.peers, made.dropped = {}, {one: {} for one in computers}, {one: {} for one in computers}
+        return made
+
     def sent(self, a, b):
         """Inner packets that a's daemon has sent to b."""
         return self._of(a, b, "tx_packets")
@@ -38,11 +46,11 @@ class Balance:
         return self._of(b, a, "rx_packets")
 
     def _of(self, one, other, key):
-        peer = self.peers[one].get(self.own[other])
+        peer = self.peers[one].get(self.own.get(other))
         return (peer and peer[key]) or 0
 
     def _drops(self, one, other, names):
-        peer = self.peers[one].get(self.own[other])
+        peer = self.peers[one].get(self.own.get(other))
         return sum(peer["dropped"][n] or 0 for n in names) if peer else 0
 
     def lost(self, before, a, b):
@@ -52,6 +60,10 @@ class Balance:
     def counted(self, before, a, b):
         """What b counted as dropped of what came from a."""
         return self._drops(b, a, RX_DROPS) - before._drops(b, a, RX_DROPS)
+
+    def on_the_way(self, before, a, b):
+        """What b counted as sent by a and lost on the way, in buffers of sockets too."""
+        return self._of(b, a, "rx_lost") - before._of(b, a, "rx_lost")
 
     def refused(self, before, one):
         """What the daemon of one did not send: {reason: packets}, all peers together."""
@@ -77,7 +89,7 @@ class Balance:
                 if a is b or (pairs is not None and (a, b) not in pairs):
                     continue
                 lost, counted = self.lost(before, a, b), self.counted(before, a, b)
-                may = wire + self.unassigned(before, b)
+                may = wire + self.unassigned(before, b) + self.on_the_way(before, a, b)
                 if not counted <= lost <= counted + may and not (may and 0 <= lost <= counted + may):
                     wrong.append(f"{a.name} -> {b.name}: {self.sent(a, b) - before.sent(a, b)} sent, {lost} missing, "
                                  f"{counted} counted as dropped, {may} lost on the wire")

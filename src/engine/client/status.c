@@ -96,14 +96,15 @@ static json_t *peer_json(const struct mesh_peer_status *p)
 	const struct dataplane_stats *has = p->stats, *st = has != NULL ? has : &none;
 
 	enc_base64url(id, p->key, sizeof(p->key));
-	return json_pack("{s:s,s:s,s:s,s:o,s:o,s:b,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", id,
+	return json_pack("{s:s,s:s,s:s,s:o,s:o,s:b,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", id,
 	                 "name", p->admission->name, "label", p->admission->label, "ipv4",
 	                 ip_json(&p->ip4), "ipv6", ip_json(&p->ip6), "online", (int)p->online,
 	                 "state", peer_word(p->state), "path", status_path(p), "rtt_ms",
 	                 p->rtt_us != 0 ? json_real((double)p->rtt_us / 1000) : json_null(),
 	                 "rx_bytes", counter(has, &st->rx_bytes), "tx_bytes",
 	                 counter(has, &st->tx_bytes), "rx_packets", counter(has, &st->rx_packets),
-	                 "tx_packets", counter(has, &st->tx_packets), "dropped", dropped_json(has));
+	                 "tx_packets", counter(has, &st->tx_packets), "rx_lost",
+	                 counter(has, &st->rx_lost), "dropped", dropped_json(has));
 }
 
 static json_t *peers_json(const struct network *n)

@@ -71,6 +71,7 @@ const char *dataplane_drop_name(enum dataplane_drop d);
  */
 struct dataplane_stats {
 	_Atomic uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
+	_Atomic uint64_t rx_lost; /* given up by the peer: lost on the way, wherever that was */
 	_Atomic uint64_t drop[DATAPLANE_DROPS];
 };
 

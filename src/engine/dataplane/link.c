@@ -550,12 +550,14 @@ void link_input(struct shard *s, struct link *l, const struct pkt *in, size_t n)
 {
 	const struct sctp_counters *c = sctp_counters(l->keys.sctp);
 	uint64_t bad = c->bad_packet + c->bad_checksum + c->bad_chunk;
+	uint64_t skipped = c->skipped_tsn;
 	bool broken = false;
 	size_t count;
 
 	if (l->down)
 		return;
 	sctp_input(l->keys.sctp, in, n, s->now_us);
+	stat_add(&l->peer->stats->rx_lost, c->skipped_tsn - skipped);
 	for (;;) {
 		count = sctp_recv(l->keys.sctp, s->msgs, SHARD_PACKETS);
 		if (count == 0)

@@ -326,7 +326,7 @@ void rogue_raw(struct rogue *g, const void *data, size_t len)
 	assert_int_equal(udp_send(&g->udp, &g->remote, &g->local, data, len), UDP_OK);
 }
 
-void rogue_ip(struct rogue *g, const void *packet, size_t len)
+static void queue_ip(struct rogue *g, const void *packet, size_t len)
 {
 	const struct sctp_send_options o = {.stream = g->ip_stream,
 	                                    .ppid = DCEP_PPID_BINARY,
@@ -334,7 +334,22 @@ void rogue_ip(struct rogue *g, const void *packet, size_t len)
 	                                    .reliability = SCTP_MAX_RETRANSMITS};
 
 	assert_int_equal(sctp_send(g->sctp, &o, packet, len, clock_now_us()), SCTP_OK);
+}
+
+void rogue_ip(struct rogue *g, const void *packet, size_t len)
+{
+	queue_ip(g, packet, len);
 	peer_output(g);
+}
+
+void rogue_ip_lost(struct rogue *g, const void *packet, size_t len)
+{
+	static uint8_t bytes[BATCH_MAX_BYTES];
+	struct batch b = BATCH_INIT(bytes, sizeof(bytes), RECORD_HEADROOM, RECORD_TAILROOM);
+
+	peer_output(g);
+	queue_ip(g, packet, len);
+	assert_true(sctp_output(g->sctp, &b, clock_now_us()) > 0);
 }
 
 void rogue_ctl(struct rogue *g, const void *data, size_t len)

@@ -80,6 +80,8 @@ void rogue_turn(struct rogue *g);
 void rogue_raw(struct rogue *g, const void *data, size_t len);
 /* The peer sends a message on `ip`. */
 void rogue_ip(struct rogue *g, const void *packet, size_t len);
+/* The same, but it is lost on the way. */
+void rogue_ip_lost(struct rogue *g, const void *packet, size_t len);
 void rogue_ctl(struct rogue *g, const void *data, size_t len);
 /* The same when there is room for it, and lets the peer work alone: events of the data plane stay where they are. */
 void rogue_ctl_only(struct rogue *g, const void *data, size_t len);

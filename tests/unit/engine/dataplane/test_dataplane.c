@@ -439,6 +439,23 @@ static void dataplane_tx_loss_at_end_is_given_up(void **state)
 	rogue_stop(&g);
 }
 
+/* What the peer gave up was lost on the way to us. */
+static void dataplane_rx_given_up_is_counted_as_lost(void **state)
+{
+	(void)state;
+	start_up(DATAPLANE_DTLS_CLIENT);
+	assert_int_equal(atomic_load(&g.peer.rx_lost), 0);
+	for (int i = 0; i < 3; i++)
+		rogue_ip_lost(&g, packet, rogue_packet(packet, PEER, US, 5));
+	/* What comes behind them tells the peer that they are missing. */
+	for (uint64_t i = 1; i <= 4; i++) {
+		rogue_ip(&g, packet, rogue_packet(packet, PEER, US, 5));
+		rogue_count(&g, &g.peer.rx_packets, i, "rx_packets");
+	}
+	rogue_count(&g, &g.peer.rx_lost, 3, "rx_lost");
+	rogue_stop(&g);
+}
+
 static void dataplane_tx_too_big_is_answered(void **state)
 {
 	(void)state;
@@ -804,6 +821,7 @@ int main(void)
 		cmocka_unit_test(dataplane_tx_foreign_source_is_dropped),
 		cmocka_unit_test(dataplane_tx_without_consent_is_dropped),
 		cmocka_unit_test(dataplane_tx_loss_at_end_is_given_up),
+		cmocka_unit_test(dataplane_rx_given_up_is_counted_as_lost),
 		cmocka_unit_test(dataplane_tx_too_big_is_answered),
 		cmocka_unit_test(dataplane_tx_large_without_df_is_cut),
 		cmocka_unit_test(dataplane_stranger_datagrams_are_counted),
