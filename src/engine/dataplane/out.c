@@ -121,7 +121,7 @@ static void add_to_bunch(struct shard *s, struct link *l, uint8_t *data, size_t 
 {
 	struct bunch *b = &s->bunch;
 
-	if (b->link != l || b->count == TUN_READS)
+	if (b->link != l || b->count == BUNCH_PACKETS)
 		flush_bunch(s);
 	b->link = l;
 	b->pkts[b->count++] = (struct pkt){.data = data, .len = len};
@@ -294,9 +294,9 @@ static void handle(struct shard *s, struct out_packet *p)
 
 void out_tun(struct shard *s, struct net *n)
 {
-	size_t head = n->c.tun_vnet_hdr ? VNET_BYTES : 0, used = 0;
+	size_t head = n->c.tun_vnet_hdr ? VNET_BYTES : 0, used = 0, bytes = 0;
 
-	for (unsigned i = 0; i < TUN_READS && !n->tun_lost; i++) {
+	for (unsigned i = 0; i < TUN_TURN_READS && bytes < TUN_TURN_BYTES && !n->tun_lost; i++) {
 		if (sizeof(s->tun_bytes) - used < SHARD_READ_BYTES) {
 			flush_bunch(s);
 			used = 0;
@@ -316,6 +316,7 @@ void out_tun(struct shard *s, struct net *n)
 		if (head > 0)
 			p.vnet = vnet_load(at);
 		p.len = (size_t)len - head;
+		bytes += p.len;
 		handle(s, &p);
 		/* The bunch may point to what was just read. */
 		used = s->bunch.count > 0 ? used + (((size_t)len + 63) & ~(size_t)63) : 0;

@@ -307,14 +307,20 @@ struct train {
 	uint64_t bytes;
 };
 
-/* Packets read from the TUN before the sockets get their turn; super-packets count once. */
-#define TUN_READS 64
+/* Packets of one link that wait to share datagrams. */
+#define BUNCH_PACKETS 64
+/*
+ * What is read from a TUN before the sockets get their turn, which is as much as they give (in.c): reads, of which a
+ * super-packet is one, and bytes. A queue of small packets must not wait behind megabytes that come in.
+ */
+#define TUN_TURN_READS 512
+#define TUN_TURN_BYTES (1u << 20)
 
 /* Packets of one link as they were read, so that small ones share datagrams. */
 struct bunch {
 	struct link *link;
 	size_t count;
-	struct pkt pkts[TUN_READS];
+	struct pkt pkts[BUNCH_PACKETS];
 };
 
 #define SHARD_LINKS   (2 * DATAPLANE_MAX_PEERS)
