@@ -36,6 +36,7 @@
 #define EVENTS         8
 #define SIGNALS_MAX    20 /* of one pair, to connect */
 #define ALL_UP_US      (15 * S)
+#define BACK_US        (8 * S)
 #define PROBE_US       (50 * MS)
 #define SERVER_BACK_US (3 * S) /* members come back to the server one by one within this time */
 
@@ -797,7 +798,7 @@ static int run_seed(uint64_t seed, struct figures *f)
 
 	for (unsigned i = 0; r == 0 && i < EVENTS; i++) {
 		enum happening what = rng_below(&w->rng, HAPPENING_COUNT);
-		uint64_t limit_us = 25 * S;
+		uint64_t limit_us = BACK_US + w->net.loss_permille * 50 * MS;
 
 		f->happenings[what]++;
 		run_until(w, w->now_us + 2 * S + rng_below(&w->rng, 10 * S));

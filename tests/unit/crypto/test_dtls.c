@@ -539,6 +539,25 @@ static void dtls_output_seal_waits_for_keys_taken(void **state)
 	assert_true(sealed);
 }
 
+/* Keys that wait when the handshake fails are for nobody. */
+static void dtls_keys_of_a_failed_handshake_are_not_given(void **state)
+{
+	struct rig *rig = *state;
+	struct dtls_out out;
+	struct dtls_event ev;
+
+	make_pair(rig, OURS_AND_OURS);
+	struct dtls *a = rig->a.dtls, *b = rig->b.dtls;
+	while (dtls_output(a, &out, rig->now_us) == 1)
+		assert_int_equal(dtls_input(b, out.data, out.len, rig->now_us), 0);
+	while (dtls_output(b, &out, rig->now_us) == 1)
+		assert_int_equal(dtls_input(a, out.data, out.len, rig->now_us), 0);
+	assert_int_equal(dtls_timeout(a, rig->now_us + DTLS_HANDSHAKE_TIMEOUT_US), 0);
+	assert_int_equal(dtls_event(a, &ev), 1);
+	assert_int_equal(ev.type, DTLS_EVENT_FAILED);
+	assert_int_equal(dtls_event(a, &ev), 0);
+}
+
 /* The server's last flight is lost: the client's repeated Finished brings it back, under our next numbers. */
 static void dtls_server_repeated_finished_is_answered(void **state)
 {
@@ -759,6 +778,7 @@ int main(void)
 		WITH_RIG(dtls_openssl_never_repeats_by_itself),
 		WITH_RIG(dtls_server_repeated_hello_is_answered_at_once),
 		WITH_RIG(dtls_output_seal_waits_for_keys_taken),
+		WITH_RIG(dtls_keys_of_a_failed_handshake_are_not_given),
 		WITH_RIG(dtls_server_repeated_finished_is_answered),
 		WITH_RIG(dtls_client_repeated_finished_is_not_answered),
 		WITH_RIG(dtls_server_forged_finished_is_not_answered),

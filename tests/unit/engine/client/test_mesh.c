@@ -102,6 +102,22 @@ static void mesh_offer_lost_in_band_is_made_again_by_the_server(void **state)
 	assert_true(fake_ip_passes(0, 1));
 }
 
+/* Perhaps our NAT forgot: when a path falls silent, what servers see of us is asked at once, not at the next round. */
+static void mesh_quiet_path_asks_the_stun_servers(void **state)
+{
+	struct netaddr server = netaddr_ip4(0xc6336401, 3478);
+	uint8_t id[12];
+
+	(void)state;
+	lab_connect(0, 1);
+	mesh_set_stun(lab.nodes[0].mesh, &server, 1, lab.now);
+	lab_run(20000000); /* asked twice in vain: the next round is 15 s and more away */
+	memcpy(id, fake_stun_id(0), sizeof(id));
+	fake_cut(true);
+	lab_run(6000000);
+	assert_memory_not_equal(id, fake_stun_id(0), sizeof(id));
+}
+
 static void mesh_offline_notice_ends_no_live_path(void **state)
 {
 	(void)state;
@@ -236,6 +252,7 @@ int main(void)
 		TEST(mesh_glare_leaves_one_link),
 		TEST(mesh_server_gone_keeps_the_path),
 		TEST(mesh_offer_lost_in_band_is_made_again_by_the_server),
+		TEST(mesh_quiet_path_asks_the_stun_servers),
 		TEST(mesh_offline_notice_ends_no_live_path),
 		TEST(mesh_new_session_replaces_the_link),
 		TEST(mesh_bye_ends_the_path_at_once),

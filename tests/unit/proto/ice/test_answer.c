@@ -655,6 +655,55 @@ static void pairs_of_one_foundation_wait_for_standard_peers_only(void **state)
 	}
 }
 
+/* RFC 8445 6.1.2.3: G is the controlling side's candidate, D the controlled side's, whichever we are. */
+static void pair_priority_is_that_of_the_rfc(void **state)
+{
+	(void)state;
+	for (enum ice_role role = ICE_ROLE_CONTROLLED; role <= ICE_ROLE_CONTROLLING; role++) {
+		struct lone l;
+		struct ice_cand c;
+
+		lone_init(&l, role, ICE_MODE_GOVPN);
+		c = ice_cand_local(ICE_CAND_SRFLX, &l.remote, &l.remote, 7);
+		assert_int_equal(ice_add_remote(l.a, &c, l.now_us), ICE_OK);
+		struct ice_pair *p = ice_pair_next(l.a, NULL);
+		assert_non_null(p);
+		uint64_t ours = l.a->locals[0].c.priority, theirs = c.priority;
+		assert_true(ours > theirs);
+		uint64_t g_is_larger = role == ICE_ROLE_CONTROLLING;
+		assert_true(p->priority == (theirs << 32) + 2 * ours + g_is_larger);
+		ice_free(l.a);
+	}
+}
+
+/* While the path is dark, pairs that failed are tried in rounds 2, 4, 8, .. s apart, without end. */
+static void pairs_failed_are_tried_again_while_the_path_is_dark(void **state)
+{
+	struct lone l;
+	struct ice_packet p;
+	struct stun_msg m;
+	struct netaddr other = addr("192.0.2.77:4000");
+	unsigned asked = 0;
+
+	(void)state;
+	lone_connect(&l, ICE_MODE_GOVPN);
+	assert_int_equal(add_remote(l.a, "192.0.2.77:4000", 1, l.now_us), ICE_OK);
+	uint64_t dark_us = l.now_us + 12 * S; /* its first check is over then */
+	while (l.now_us < dark_us + 40 * S) {
+		if (!next_sent(&l, &p, &m)) {
+			l.now_us += 100 * MS;
+			ice_timeout(l.a, l.now_us);
+			continue;
+		}
+		bool is_other = netaddr_equal(&p.remote, &other);
+		asked += is_other && l.now_us > dark_us;
+		if (!is_other && l.now_us < dark_us && m.class == STUN_CLASS_REQUEST)
+			feed_answer(&l, &p, PEER_PWD, &l.remote);
+	}
+	assert_true(asked >= 2 * 4 && asked <= 2 * 6);
+	ice_free(l.a);
+}
+
 static void answers_not_fetched_are_bounded(void **state)
 {
 	struct lone l;
@@ -849,6 +898,8 @@ int main(void)
 		cmocka_unit_test(requests_from_many_addresses_stay_bounded),
 		cmocka_unit_test(remote_named_late_pairs_with_every_address),
 		cmocka_unit_test(pairs_of_one_foundation_wait_for_standard_peers_only),
+		cmocka_unit_test(pair_priority_is_that_of_the_rfc),
+		cmocka_unit_test(pairs_failed_are_tried_again_while_the_path_is_dark),
 		cmocka_unit_test(answers_not_fetched_are_bounded),
 		cmocka_unit_test(remote_candidates_that_cannot_be_sent_to_are_refused),
 		cmocka_unit_test(link_local_pairs_stay_on_their_interface),
