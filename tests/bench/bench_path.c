@@ -143,10 +143,11 @@ static void talk(struct sctp *from, struct sctp *to)
 struct ends {
 	struct sctp *a, *b;
 	struct record *seal, *open;
+	bool partial; /* transport checksums are left to the receiver's kernel */
 };
 
 /* Cut straight into the chunks of a train, as engine/dataplane/out.c does. */
-static void cut_super(struct sctp *s, size_t len, size_t packets, struct batch *out)
+static void cut_super(struct sctp *s, size_t len, size_t packets, bool partial, struct batch *out)
 {
 	struct vnet h = {.flags = VNET_NEEDS_CSUM,
 	                 .gso_type = VNET_GSO_TCP4,
@@ -160,22 +161,26 @@ static void cut_super(struct sctp *s, size_t len, size_t packets, struct batch *
 
 	must(inner_parse(super, len, &in) == INNER_OK, "inner_parse");
 	must(segment_begin(&cut, &h, &in, super, len) == SEGMENT_OK, "segment_begin");
-	size_t n = sctp_tunnel_reserve(s, STREAM, segment_next_len(&cut), segment_equal(&cut),
-	                               places, out, now_us, &result);
+	if (partial)
+		segment_leave_sums(&cut);
+	size_t n = sctp_tunnel_reserve(s, STREAM, SCTP_PPID_BINARY, segment_next_len(&cut),
+	                               segment_equal(&cut), places, out, now_us, &result);
 	must(n == packets && result == SCTP_OK, "reserve");
 	for (size_t i = 0; i < n; i++)
 		segment_next(&cut, places[i]);
 	sctp_tunnel_filled(s, out, 0);
 }
 
-static void join_all(const struct sctp_msg *m, size_t n)
+static void join_all(const struct sctp_msg *m, size_t n, bool partial)
 {
 	coalesce_begin(&join, COALESCE_ALL);
 	for (size_t i = 0; i < n; i++) {
 		struct inner in;
 
 		must(inner_parse(m[i].data, m[i].len, &in) == INNER_OK, "inner_parse");
-		must(coalesce_add(&join, m[i].data, m[i].len, &in) == COALESCE_OK, "coalesce");
+		must((partial ? coalesce_add_partial(&join, m[i].data, m[i].len, &in)
+		              : coalesce_add(&join, m[i].data, m[i].len, &in)) == COALESCE_OK,
+		     "coalesce");
 	}
 	must(coalesce_count(&join) == 1, "not joined to one");
 	must(coalesce_out(&join, 0).packets == n, "packets lost");
@@ -192,7 +197,7 @@ static void one(struct ends *e, size_t len, size_t packets, uint64_t ns[STAGES])
 	uint64_t at[STAGES + 1];
 
 	at[0] = now_ns();
-	cut_super(e->a, len, packets, &out);
+	cut_super(e->a, len, packets, e->partial, &out);
 	at[1] = now_ns();
 	must(record_seal(e->seal, &out) == 0, "seal");
 	at[2] = now_ns();
@@ -204,7 +209,7 @@ static void one(struct ends *e, size_t len, size_t packets, uint64_t ns[STAGES])
 	sctp_input(e->b, pkts, n, now_us);
 	must(sctp_recv(e->b, msgs, BATCH_MAX_COUNT) == packets, "recv");
 	at[4] = now_ns();
-	join_all(msgs, packets);
+	join_all(msgs, packets, e->partial);
 	at[5] = now_ns();
 	must(sctp_recv(e->b, msgs, BATCH_MAX_COUNT) == 0, "recv");
 	talk(e->b, e->a);
@@ -213,12 +218,13 @@ static void one(struct ends *e, size_t len, size_t packets, uint64_t ns[STAGES])
 		ns[i] = GV_MIN(ns[i], at[i + 1] - at[i]);
 }
 
-static void run(size_t packets, bool zero_checksum, unsigned long trains)
+static void run(size_t packets, bool zero_checksum, bool partial, unsigned long trains)
 {
 	struct ends e = {.a = make_sctp(1, zero_checksum),
 	                 .b = make_sctp(2, zero_checksum),
 	                 .seal = make_record(RECORD_ROLE_CLIENT),
-	                 .open = make_record(RECORD_ROLE_SERVER)};
+	                 .open = make_record(RECORD_ROLE_SERVER),
+	                 .partial = partial};
 	size_t len = make_super(packets);
 	uint64_t ns[STAGES], sum = 0;
 
@@ -232,8 +238,8 @@ static void run(size_t packets, bool zero_checksum, unsigned long trains)
 	sctp_tunnel_start(e.b, STREAM, now_us);
 	for (unsigned long i = 0; i < trains; i++)
 		one(&e, len, packets, ns);
-	printf("{\"bench\":\"path\",\"packets\":%zu,\"zero_checksum\":%s", packets,
-	       zero_checksum ? "true" : "false");
+	printf("{\"bench\":\"path\",\"packets\":%zu,\"zero_checksum\":%s,\"partial\":%s", packets,
+	       zero_checksum ? "true" : "false", partial ? "true" : "false");
 	for (int i = 0; i < STAGES; i++) {
 		printf(",\"%s_ns\":%.1f", stage_name[i], (double)ns[i] / (double)packets);
 		sum += ns[i];
@@ -249,9 +255,10 @@ int main(int argc, char **argv)
 {
 	unsigned long trains = argc > 1 ? strtoul(argv[1], NULL, 10) : 20000;
 
-	run(45, true, trains);
-	run(45, false, trains);
-	run(4, true, trains);
-	run(1, true, trains);
+	run(45, true, true, trains);
+	run(45, true, false, trains);
+	run(45, false, false, trains);
+	run(4, true, true, trains);
+	run(1, true, true, trains);
 	return 0;
 }

@@ -645,6 +645,7 @@ static void step_message(void)
 	queue_message(how < 128 ? w.streams[how & 1] : how & 15,
 	              how & 2   ? DCEP_PPID_CONTROL
 	              : how & 4 ? DCEP_PPID_TEXT
+	              : how & 8 ? PPID_IP_PARTIAL
 	                        : DCEP_PPID_BINARY,
 	              p, n);
 	peer_output();
@@ -693,7 +694,8 @@ static void step_inner(void)
 			be32_store(packet + 24, be32_load(packet + 24) + (uint32_t)(i * (n - 40)));
 		if ((how & 1) != 0 && n >= 20)
 			csum_store(packet + 10, (uint16_t)~csum_fold(csum_add(0, packet, 20)));
-		queue_message(w.streams[1], DCEP_PPID_BINARY, packet, n);
+		queue_message(w.streams[1], (how & 8) != 0 ? PPID_IP_PARTIAL : DCEP_PPID_BINARY,
+		              packet, n);
 	}
 	peer_output();
 }

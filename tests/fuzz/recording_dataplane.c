@@ -225,6 +225,11 @@ int dataplane_link_tunnel(struct dataplane *d, uint32_t link)
 	return plain(d, link);
 }
 
+int dataplane_link_partial(struct dataplane *d, uint32_t link)
+{
+	return plain(d, link);
+}
+
 int dataplane_send_sealed(struct dataplane *d, uint32_t link, uint8_t type, const void *data,
                           size_t len)
 {

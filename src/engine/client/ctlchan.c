@@ -41,7 +41,7 @@ void ctlchan_hello(struct link *l)
 
 	msg.hello.version_lo = CTL_VERSION;
 	msg.hello.version_hi = CTL_VERSION;
-	msg.hello.features = CTL_FEATURE_TUNNEL;
+	msg.hello.features = CTL_FEATURE_TUNNEL | CTL_FEATURE_PARTIAL;
 	msg.hello.session = m->c.session;
 	msg.hello.epoch = m->c.doc->epoch;
 	memcpy(msg.hello.doc_hash, m->c.doc->hash, DOCUMENT_HASH_SIZE);
@@ -179,11 +179,13 @@ static void take_hello(struct link *l, const struct ctl_hello *h, uint64_t now_u
 	if (l->hello_got)
 		return;
 	l->hello_got = true;
-	if ((h->features & CTL_FEATURE_TUNNEL) != 0) {
-		int r = dataplane_link_tunnel(m->c.dataplane, l->handle);
-		if (r < 0)
-			link_fail(l, "command lane full", now_us);
-	}
+	int r = 0;
+	if ((h->features & CTL_FEATURE_TUNNEL) != 0)
+		r = dataplane_link_tunnel(m->c.dataplane, l->handle);
+	if (r == 0 && (h->features & CTL_FEATURE_PARTIAL) != 0)
+		r = dataplane_link_partial(m->c.dataplane, l->handle);
+	if (r < 0)
+		link_fail(l, "command lane full", now_us);
 }
 
 static void take_confirm(struct link *l, const struct ctl_confirm *c, uint64_t now_us)

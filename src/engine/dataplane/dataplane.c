@@ -450,6 +450,11 @@ int dataplane_link_tunnel(struct dataplane *d, uint32_t link)
 	return push_link(d, COMMAND_LINK_TUNNEL, link, NULL, NULL);
 }
 
+int dataplane_link_partial(struct dataplane *d, uint32_t link)
+{
+	return push_link(d, COMMAND_LINK_PARTIAL, link, NULL, NULL);
+}
+
 int dataplane_link_del(struct dataplane *d, uint32_t link, bool polite)
 {
 	return push_deletion(d, COMMAND_LINK_DEL, link, DATAPLANE_EVENT_LINK_GONE, polite);

@@ -204,6 +204,8 @@ int dataplane_link_open_ip(struct dataplane *d, uint32_t link) gv_must_check gv_
 int dataplane_link_allow_ip(struct dataplane *d, uint32_t link) gv_must_check gv_nonnull(1);
 /* Both hellos announced tunnel mode. */
 int dataplane_link_tunnel(struct dataplane *d, uint32_t link) gv_must_check gv_nonnull(1);
+/* The peer takes segments whose transport checksum is still to be made. */
+int dataplane_link_partial(struct dataplane *d, uint32_t link) gv_must_check gv_nonnull(1);
 /* Ends a link; with `polite` an SCTP ABORT and a DTLS close_notify are sent first. */
 int dataplane_link_del(struct dataplane *d, uint32_t link, bool polite) gv_must_check gv_nonnull(1);
 

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "proto/ip/mss.h"
+#include "proto/ip/segment.h"
 
 #include <errno.h>
 #include <string.h>
@@ -105,7 +106,7 @@ void deliver_flush(struct shard *s, struct link *l)
 }
 
 /* A copy that may be changed, valid until the next flush; NULL when it is too long for that. */
-static uint8_t *copy_syn(struct shard *s, struct link *l, const uint8_t *data, size_t len)
+static uint8_t *copy_changed(struct shard *s, struct link *l, const uint8_t *data, size_t len)
 {
 	if (len > SHARD_SYN_BYTES)
 		return NULL;
@@ -125,12 +126,55 @@ void deliver(struct shard *s, struct link *l, const uint8_t *data, size_t len)
 	if (coalesce_count(&s->join) == 0)
 		begin(s, n);
 	if (mss_applies(data, len, &in)) {
-		uint8_t *copy = copy_syn(s, l, data, len);
+		uint8_t *copy = copy_changed(s, l, data, len);
 
 		/* The addresses in `in` point to the original, which says the same. */
 		if (copy != NULL && mss_clamp(copy, len, &in, mtu))
 			data = copy;
 	}
 	while (coalesce_add(&s->join, data, len, &in) == COALESCE_FULL)
+		deliver_flush(s, l);
+}
+
+/* Where the transport checksum is to be made. False: the packet has none that could be. */
+static bool partial_sum(const struct inner *in, size_t len, struct vnet *out)
+{
+	bool tcp = in->proto == INNER_TCP;
+	size_t least = tcp ? INNER_TCP_HEADER : INNER_UDP_HEADER;
+
+	if (in->fragment || (!tcp && in->proto != INNER_UDP) || len - in->header_len < least)
+		return false;
+	*out = (struct vnet){.flags = VNET_NEEDS_CSUM,
+	                     .csum_start = in->header_len,
+	                     .csum_offset = tcp ? 16 : 6};
+	return true;
+}
+
+void deliver_partial(struct shard *s, struct link *l, const uint8_t *data, size_t len)
+{
+	const struct net *n = l->peer->net;
+	struct inner in;
+	struct vnet sum;
+
+	if (!admit(s, l, data, len, &in))
+		return;
+	if (!partial_sum(&in, len, &sum)) {
+		drop(l->peer->stats, DATAPLANE_DROP_RX_BAD, 1);
+		return;
+	}
+	if (coalesce_count(&s->join) == 0)
+		begin(s, n);
+	if (n->c.tun_vnet_hdr) {
+		while (coalesce_add_partial(&s->join, data, len, &in) == COALESCE_FULL)
+			deliver_flush(s, l);
+		return;
+	}
+	/* An interface that cannot be asked. */
+	uint8_t *copy = copy_changed(s, l, data, len);
+	if (copy == NULL || segment_finish(&sum, &in, copy, len) != SEGMENT_OK) {
+		drop(l->peer->stats, DATAPLANE_DROP_RX_BAD, 1);
+		return;
+	}
+	while (coalesce_add(&s->join, copy, len, &in) == COALESCE_FULL)
 		deliver_flush(s, l);
 }

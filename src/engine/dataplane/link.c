@@ -533,6 +533,10 @@ static void receive(struct shard *s, struct link *l, const struct sctp_msg *m, b
 		deliver(s, l, m->data, m->len);
 		return;
 	}
+	if (m->stream == l->ip_stream && m->ppid == PPID_IP_PARTIAL) {
+		deliver_partial(s, l, m->data, m->len);
+		return;
+	}
 	int r = dcep_input(l->keys.dcep, m, &data);
 	if (r == DCEP_INPUT_DROPPED || r < 0)
 		drop(l->peer->stats, DATAPLANE_DROP_RX_SCTP, 1);

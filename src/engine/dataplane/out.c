@@ -149,6 +149,7 @@ static void emit_copies(struct shard *s, struct link *l, struct segment *cut)
 {
 	size_t used = 0, n = 0;
 
+	segment_make_sums(cut); /* what is copied forgets how it was cut */
 	while (n < BATCH_MAX_COUNT) {
 		size_t len = segment_next_len(cut);
 
@@ -180,14 +181,17 @@ static void emit_cut(struct shard *s, struct link *l, struct segment *cut)
 			continue;
 		}
 		size_t len = segment_next_len(cut);
+		uint32_t ppid = l->leave_sums ? PPID_IP_PARTIAL : SCTP_PPID_BINARY;
 
 		begin_train(s, l, len);
 		size_t n = GV_MIN(segment_equal(cut), (size_t)BATCH_MAX_COUNT);
 		unsigned first = t->batch.count;
 		int result = 0;
 
-		size_t k = sctp_tunnel_reserve(l->keys.sctp, (uint16_t)l->ip_stream, len, n, places,
-		                               &t->batch, s->now_us, &result);
+		size_t k = sctp_tunnel_reserve(l->keys.sctp, (uint16_t)l->ip_stream, ppid, len, n,
+		                               places, &t->batch, s->now_us, &result);
+		if (l->leave_sums)
+			segment_leave_sums(cut);
 		for (size_t i = 0; i < k; i++)
 			segment_next(cut, places[i]);
 		sctp_tunnel_filled(l->keys.sctp, &t->batch, first);

@@ -219,6 +219,9 @@ static void link_command(struct shard *s, struct link *l, struct command *c)
 	case COMMAND_LINK_TUNNEL:
 		link_tunnel(s, l);
 		break;
+	case COMMAND_LINK_PARTIAL:
+		l->leave_sums = true;
+		break;
 	case COMMAND_SEND_SEALED:
 		link_send_sealed(s, l, c->type, c->data, c->len);
 		break;
@@ -293,6 +296,7 @@ static void run_command(struct shard *s, struct command *c)
 	case COMMAND_LINK_OPEN_IP:
 	case COMMAND_LINK_ALLOW_IP:
 	case COMMAND_LINK_TUNNEL:
+	case COMMAND_LINK_PARTIAL:
 	case COMMAND_SEND_SEALED:
 	case COMMAND_CTL_SEND:
 		l = link_find(s, c->link);

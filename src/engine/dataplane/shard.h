@@ -73,6 +73,7 @@ enum command_type {
 	COMMAND_LINK_OPEN_IP,
 	COMMAND_LINK_ALLOW_IP,
 	COMMAND_LINK_TUNNEL,
+	COMMAND_LINK_PARTIAL,
 	COMMAND_LINK_DEL,
 	COMMAND_SEND_RAW,
 	COMMAND_SEND_SEALED,
@@ -135,6 +136,9 @@ struct bucket {
 #define LINK_PAYLOAD_BYTES 1380
 /* The same after an interface on the way out refused a datagram: fits a path of 1,280 bytes over IPv6 and TURN. */
 #define LINK_PAYLOAD_SMALL 1160
+
+/* An IP packet whose transport checksum the receiver is to make (docs/protocol.md 10). */
+#define PPID_IP_PARTIAL 0x67560001u
 
 /* Shortest prefix whose hosts stand in an array. */
 #define NET_PREFIX4_MIN 16
@@ -295,6 +299,7 @@ struct link {
 	uint16_t payload_bytes;         /* largest IP packet that fits one SCTP packet */
 	bool may_send; /* a DTLS client: handshake ended; a server: the client spoke */
 	bool ctl_open, ip_open, ip_wanted, ip_allowed, tunnel, down;
+	bool leave_sums;        /* the peer makes the checksums of segments itself */
 	struct heap_node timer; /* of shard.timers */
 	UT_hash_handle hh;      /* of shard.links */
 };
@@ -488,6 +493,8 @@ void in_udp(struct shard *s, struct net *n, struct udp *u);
 void in_held(struct shard *s, struct link *l, struct held *h);
 /* One received IP packet; written to the TUN by deliver_flush() at the latest. */
 void deliver(struct shard *s, struct link *l, const uint8_t *data, size_t len);
+/* The same for one whose transport checksum is still to be made: the record it came in vouches for its bytes. */
+void deliver_partial(struct shard *s, struct link *l, const uint8_t *data, size_t len);
 void deliver_flush(struct shard *s, struct link *l);
 
 #endif /* GV_ENGINE_DATAPLANE_SHARD_H */

@@ -94,13 +94,15 @@ static bool same_flow(const struct coalesce_group *g, const uint8_t *packet, con
 	       memcmp(g->packet + g->inner.header_len, packet + in->header_len, 4) == 0;
 }
 
-/* IP and transport checksum of a packet of KIND_JOINABLE. */
-static bool is_intact(const uint8_t *packet, size_t len, const struct inner *in)
+/* IP and, unless it is still to be made, transport checksum of a packet of KIND_JOINABLE. */
+static bool is_intact(const uint8_t *packet, size_t len, const struct inner *in, bool partial)
 {
 	size_t left = len - in->header_len;
 
 	if (in->version == 4 && csum_fold(csum_add(0, packet, INNER_IP4_HEADER)) != 0xffff)
 		return false;
+	if (partial)
+		return true;
 	uint64_t sum = csum_add_pseudo(0, in->src, in->dst, in->addr_len, in->proto, left);
 	return csum_fold(csum_add(sum, packet + in->header_len, left)) == 0xffff;
 }
@@ -211,7 +213,8 @@ static struct coalesce_group *put_group(struct coalesce *c, const uint8_t *packe
 	return g;
 }
 
-int coalesce_add(struct coalesce *c, const uint8_t *packet, size_t len, const struct inner *in)
+static int add(struct coalesce *c, const uint8_t *packet, size_t len, const struct inner *in,
+               bool partial)
 {
 	uint16_t head_len = 0;
 	enum kind kind = KIND_OTHER;
@@ -223,28 +226,45 @@ int coalesce_add(struct coalesce *c, const uint8_t *packet, size_t len, const st
 	if (kind == KIND_BARRIER)
 		c->generation++;
 	if (kind == KIND_OTHER || kind == KIND_BARRIER) {
-		(void)put_group(c, packet, len, in, kind, 0);
+		put_group(c, packet, len, in, kind, 0)->partial = partial;
 		return COALESCE_OK;
 	}
 
 	unsigned slot = flow_slot(packet, in);
 	bool known = c->flow[slot].generation == c->generation;
 	struct coalesce_group *g = &c->group[c->flow[slot].group];
-	if (kind == KIND_JOINABLE && known && same_flow(g, packet, in) &&
+	if (kind == KIND_JOINABLE && known && g->partial == partial && same_flow(g, packet, in) &&
 	    can_join(g, packet, len, in, head_len)) {
 		if (!g->verified) {
 			g->verified = true;
-			g->closed = !is_intact(g->packet, g->packet_len, &g->inner);
+			g->closed = !is_intact(g->packet, g->packet_len, &g->inner, partial);
 		}
-		if (!g->closed && is_intact(packet, len, in)) {
+		if (!g->closed && is_intact(packet, len, in, partial)) {
 			join(c, g, packet, len, in);
 			return COALESCE_OK;
 		}
 	}
 	g = put_group(c, packet, len, in, kind, head_len);
+	g->partial = partial;
 	c->flow[slot].generation = c->generation;
 	c->flow[slot].group = (uint16_t)(g - c->group);
 	return COALESCE_OK;
+}
+
+int coalesce_add(struct coalesce *c, const uint8_t *packet, size_t len, const struct inner *in)
+{
+	return add(c, packet, len, in, false);
+}
+
+int coalesce_add_partial(struct coalesce *c, const uint8_t *packet, size_t len,
+                         const struct inner *in)
+{
+	return add(c, packet, len, in, true);
+}
+
+static uint16_t csum_offset(const struct inner *in)
+{
+	return in->proto == INNER_TCP ? TCP_CSUM : UDP_CSUM;
 }
 
 /* Writes virtio, IP and transport header of a joined group to c->head. */
@@ -254,7 +274,7 @@ static void write_head(struct coalesce *c, const struct coalesce_group *g)
 	uint8_t *ip = c->head + VNET_BYTES, *t = ip + in->header_len;
 	size_t transport_len = (size_t)g->head_len - in->header_len + g->payload_len;
 	bool tcp = in->proto == INNER_TCP;
-	uint16_t field = tcp ? TCP_CSUM : UDP_CSUM;
+	uint16_t field = csum_offset(in);
 	struct vnet h = {
 		.flags = VNET_NEEDS_CSUM,
 		.gso_type = !tcp               ? VNET_GSO_UDP
@@ -300,7 +320,13 @@ struct coalesce_write coalesce_out(struct coalesce *c, unsigned i)
 
 	c->iov[0].iov_base = c->head;
 	if (g->count == 1) {
-		memset(c->head, 0, VNET_BYTES);
+		struct vnet h = {0};
+
+		if (g->partial)
+			h = (struct vnet){.flags = VNET_NEEDS_CSUM,
+			                  .csum_start = g->inner.header_len,
+			                  .csum_offset = csum_offset(&g->inner)};
+		vnet_store(c->head, &h);
 		c->iov[0].iov_len = VNET_BYTES;
 		c->iov[1] =
 			(struct iovec){.iov_base = iov_base(g->packet), .iov_len = g->packet_len};

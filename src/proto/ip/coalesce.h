@@ -63,6 +63,7 @@ struct coalesce_group {
 	uint16_t count;
 	uint8_t more_flags;    /* PSH and FIN of later segments */
 	bool same_ids;         /* IPv4 with DF: all have the id of the first */
+	bool partial;          /* transport checksums are still to be made */
 	bool verified, closed; /* checksum of the first one; nothing may join any more */
 };
 
@@ -98,6 +99,14 @@ void coalesce_begin(struct coalesce *c, enum coalesce_mode mode) gv_nonnull(1);
  */
 int coalesce_add(struct coalesce *c, const uint8_t *packet, size_t len, const struct inner *in)
 	gv_must_check gv_nonnull(1, 2, 4);
+
+/*
+ * The same for a packet whose transport checksum is still to be made and holds the sum of the pseudo header, from
+ * a source that is trusted otherwise: the kernel is asked to make it, whether the packet is joined or not. `in` must be TCP
+ * or UDP with its whole transport header, no fragment; not with COALESCE_PLAIN.
+ */
+int coalesce_add_partial(struct coalesce *c, const uint8_t *packet, size_t len,
+                         const struct inner *in) gv_must_check gv_nonnull(1, 2, 4);
 
 /* Number of writes. */
 unsigned coalesce_count(const struct coalesce *c) gv_nonnull(1);

@@ -119,6 +119,16 @@ static uint8_t *write_transport(const struct segment *s, uint8_t *t, size_t n)
 	return t + TCP_CSUM;
 }
 
+void segment_leave_sums(struct segment *s)
+{
+	s->leave_sums = true;
+}
+
+void segment_make_sums(struct segment *s)
+{
+	s->leave_sums = false;
+}
+
 void segment_next(struct segment *s, uint8_t *out)
 {
 	size_t n = GV_MIN(payload_left(s), (size_t)s->size);
@@ -131,11 +141,16 @@ void segment_next(struct segment *s, uint8_t *out)
 	uint8_t *field = write_transport(s, t, n);
 	uint64_t sum =
 		csum_add_pseudo(0, src, src + s->addr_len, s->addr_len, s->proto, transport + n);
-	sum = csum_add(sum, t, transport);
-	sum = csum_copy(sum, out + s->header_len, s->packet + s->header_len + s->at, n);
-	uint16_t folded = (uint16_t)~csum_fold(sum);
-	/* Zero means "none" in UDP (RFC 768). */
-	csum_store(field, folded == 0 && s->proto == INNER_UDP ? 0xffff : folded);
+	if (s->leave_sums) {
+		memcpy(out + s->header_len, s->packet + s->header_len + s->at, n);
+		csum_store(field, csum_fold(sum));
+	} else {
+		sum = csum_add(sum, t, transport);
+		sum = csum_copy(sum, out + s->header_len, s->packet + s->header_len + s->at, n);
+		uint16_t folded = (uint16_t)~csum_fold(sum);
+		/* Zero means "none" in UDP (RFC 768). */
+		csum_store(field, folded == 0 && s->proto == INNER_UDP ? 0xffff : folded);
+	}
 	s->at += n;
 	s->count++;
 }

@@ -36,6 +36,7 @@ struct segment {
 	uint16_t ip_id;
 	uint8_t proto, version, addr_len;
 	uint8_t tcp_flags;
+	bool leave_sums;
 };
 
 /*
@@ -53,6 +54,13 @@ size_t segment_count(const struct segment *s) gv_must_check gv_nonnull(1);
 
 /* How many segments from the next one on have its length. */
 size_t segment_equal(const struct segment *s) gv_must_check gv_nonnull(1);
+
+/*
+ * From now on the transport checksum of each segment is left for the receiver to make: its field holds the sum of the
+ * pseudo header, as the kernel wants it with VNET_NEEDS_CSUM. Or is made again.
+ */
+void segment_leave_sums(struct segment *s) gv_nonnull(1);
+void segment_make_sums(struct segment *s) gv_nonnull(1);
 
 /* Writes the next segment, segment_next_len() bytes, to out. */
 void segment_next(struct segment *s, uint8_t *out) gv_nonnull(1, 2);

@@ -29,6 +29,7 @@ struct sctp; /* opaque */
 
 #define SCTP_HEADER_BYTES      12
 #define SCTP_DATA_HEADER_BYTES 16
+#define SCTP_PPID_BINARY       53 /* RFC 8831 8 */
 #define SCTP_STREAMS_MAX       65535
 #define SCTP_MESSAGE_BYTES_MAX 262144
 /*
@@ -202,15 +203,15 @@ size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, s
 
 /*
  * The same for messages that are still to be made, so that they are written once: room for n messages of len bytes each,
- * the places of their bytes in places[]. The caller fills all that were returned and then calls
+ * with this payload protocol identifier, the places of their bytes in places[]. The caller fills all that were returned and then calls
  * sctp_tunnel_filled() with the number of datagrams that `out` had before, at the latest before the train is sealed.
  *
  * Returns how many places there are, as sctp_tunnel_send(); *result may also be SCTP_TOO_LARGE: a message of len bytes
  * needs fragments (or is empty), and sctp_tunnel_send() takes it.
  */
-size_t sctp_tunnel_reserve(struct sctp *s, uint16_t stream, size_t len, size_t n, uint8_t **places,
-                           struct batch *out, uint64_t now_us, int *result)
-	gv_must_check gv_nonnull(1, 5, 6, 8);
+size_t sctp_tunnel_reserve(struct sctp *s, uint16_t stream, uint32_t ppid, size_t len, size_t n,
+                           uint8_t **places, struct batch *out, uint64_t now_us, int *result)
+	gv_must_check gv_nonnull(1, 6, 7, 9);
 void sctp_tunnel_filled(struct sctp *s, struct batch *out, unsigned first) gv_nonnull(1, 2);
 
 /* The largest packet to make from now on (the path changed); clamped to the limits above. */

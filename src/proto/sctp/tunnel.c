@@ -224,7 +224,8 @@ static uint8_t *train_take(struct sctp *s, struct train *t, size_t bytes)
 }
 
 /* Header and padding of a chunk. Returns where its len bytes go. */
-static uint8_t *write_chunk(uint8_t *p, uint8_t flags, uint32_t tsn, uint16_t stream, size_t len)
+static uint8_t *write_chunk(uint8_t *p, uint8_t flags, uint32_t tsn, uint16_t stream, uint32_t ppid,
+                            size_t len)
 {
 	p[0] = CHUNK_DATA;
 	p[1] = flags;
@@ -232,7 +233,7 @@ static uint8_t *write_chunk(uint8_t *p, uint8_t flags, uint32_t tsn, uint16_t st
 	be32_store(p + 4, tsn);
 	be16_store(p + 8, stream);
 	be16_store(p + 10, 0);
-	be32_store(p + 12, 53); /* binary (RFC 8831 8) */
+	be32_store(p + 12, ppid);
 	memset(p + SCTP_DATA_HEADER_BYTES + len, 0, chunk_padded(len) - len);
 	return p + SCTP_DATA_HEADER_BYTES;
 }
@@ -321,14 +322,15 @@ static enum one send_fragments(struct sctp *s, struct train *t, uint16_t stream,
 		uint8_t *p = train_take(s, t, SCTP_DATA_HEADER_BYTES + chunk_padded(len));
 		if (p == NULL)
 			return ONE_SENT; /* not reached: fragments_fit() counted them */
-		memcpy(write_chunk(p, flags, tsn, stream, len), in->data + at, len);
+		memcpy(write_chunk(p, flags, tsn, stream, SCTP_PPID_BINARY, len), in->data + at,
+		       len);
 	}
 	return ONE_SENT;
 }
 
 /* A message that fits a packet; *place is where its len bytes go. */
-static enum one send_whole(struct sctp *s, struct train *t, uint16_t stream, size_t len,
-                           uint64_t now_us, uint8_t **place)
+static enum one send_whole(struct sctp *s, struct train *t, uint16_t stream, uint32_t ppid,
+                           size_t len, uint64_t now_us, uint8_t **place)
 {
 	const uint8_t flags = CHUNK_DATA_UNORDERED | CHUNK_DATA_WHOLE;
 	uint32_t tsn;
@@ -342,7 +344,7 @@ static enum one send_whole(struct sctp *s, struct train *t, uint16_t stream, siz
 		t->used -= SCTP_DATA_HEADER_BYTES + chunk_padded(len);
 		return ONE_NO_WINDOW;
 	}
-	*place = write_chunk(p, flags, tsn, stream, len);
+	*place = write_chunk(p, flags, tsn, stream, ppid, len);
 	return ONE_SENT;
 }
 
@@ -411,7 +413,7 @@ static enum one send_one(struct sctp *s, struct train *t, uint16_t stream, const
 		return ONE_TOO_LARGE;
 	if (in->len > chunk_max(s))
 		return send_fragments(s, t, stream, in, now_us);
-	enum one one = send_whole(s, t, stream, in->len, now_us, &place);
+	enum one one = send_whole(s, t, stream, SCTP_PPID_BINARY, in->len, now_us, &place);
 	if (one == ONE_SENT)
 		memcpy(place, in->data, in->len);
 	return one;
@@ -448,8 +450,8 @@ size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, s
 	return done;
 }
 
-size_t sctp_tunnel_reserve(struct sctp *s, uint16_t stream, size_t len, size_t n, uint8_t **places,
-                           struct batch *out, uint64_t now_us, int *result)
+size_t sctp_tunnel_reserve(struct sctp *s, uint16_t stream, uint32_t ppid, size_t len, size_t n,
+                           uint8_t **places, struct batch *out, uint64_t now_us, int *result)
 {
 	struct train t = {.out = out, .unsummed = true};
 	bool idle = s->out.cum_ack + 1 == s->out.next_tsn;
@@ -460,8 +462,8 @@ size_t sctp_tunnel_reserve(struct sctp *s, uint16_t stream, size_t len, size_t n
 	if (*result == SCTP_OK && (len == 0 || len > chunk_max(s)))
 		*result = SCTP_TOO_LARGE;
 	if (*result == SCTP_OK)
-		while (done < n &&
-		       (one = send_whole(s, &t, stream, len, now_us, &places[done])) == ONE_SENT)
+		while (done < n && (one = send_whole(s, &t, stream, ppid, len, now_us,
+		                                     &places[done])) == ONE_SENT)
 			done++;
 	if (one == ONE_NO_WINDOW)
 		*result = SCTP_FULL;

@@ -39,7 +39,8 @@ enum ctl_type {
 };
 
 /* Bits of ctl_hello.features; unknown bits are ignored. */
-#define CTL_FEATURE_TUNNEL (1u << 0) /* tunnel mode of `ip` (design of SCTP's flight accounting) */
+#define CTL_FEATURE_TUNNEL  (1u << 0) /* tunnel mode of `ip` (design of SCTP's flight accounting) */
+#define CTL_FEATURE_PARTIAL (1u << 1) /* makes the transport checksums of segments itself */
 
 struct ctl_hello {
 	uint16_t version_lo, version_hi;

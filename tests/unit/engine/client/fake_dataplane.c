@@ -430,6 +430,13 @@ int dataplane_link_tunnel(struct dataplane *d, uint32_t link)
 	return 0;
 }
 
+int dataplane_link_partial(struct dataplane *d, uint32_t link)
+{
+	(void)d;
+	(void)link;
+	return 0;
+}
+
 int dataplane_link_del(struct dataplane *d, uint32_t link, bool polite)
 {
 	struct fake_link *l = find(d, link);

@@ -198,6 +198,7 @@ static void peer_message(struct rogue *g, const struct sctp_msg *m)
 		assert_true(m->len <= sizeof(g->ip));
 		memcpy(g->ip, m->data, m->len);
 		g->ip_len = m->len;
+		g->ip_ppid = m->ppid;
 		g->ip_count++;
 		return;
 	}
@@ -329,7 +330,8 @@ void rogue_raw(struct rogue *g, const void *data, size_t len)
 static void queue_ip(struct rogue *g, const void *packet, size_t len)
 {
 	const struct sctp_send_options o = {.stream = g->ip_stream,
-	                                    .ppid = DCEP_PPID_BINARY,
+	                                    .ppid = g->send_ppid != 0 ? g->send_ppid
+	                                                              : DCEP_PPID_BINARY,
 	                                    .unordered = true,
 	                                    .reliability = SCTP_MAX_RETRANSMITS};
 
@@ -401,6 +403,7 @@ size_t rogue_tun_read(struct rogue *g, uint8_t *out, size_t size)
 	if (n < VNET_BYTES)
 		return 0;
 	assert_true((size_t)n - VNET_BYTES <= size);
+	g->tun_read_header = vnet_load(bytes);
 	memcpy(out, bytes + VNET_BYTES, (size_t)n - VNET_BYTES);
 	return (size_t)n - VNET_BYTES;
 }
@@ -409,6 +412,7 @@ void rogue_tun_write(struct rogue *g, const void *packet, size_t len)
 {
 	static uint8_t bytes[VNET_BYTES + 66000];
 
+	vnet_store(bytes, &g->tun_write_header);
 	memcpy(bytes + VNET_BYTES, packet, len);
 	assert_int_equal(write(g->tun, bytes, VNET_BYTES + len), VNET_BYTES + len);
 }

@@ -14,6 +14,7 @@
 #include "engine/dataplane/dataplane.h"
 #include "io/udp.h"
 #include "proto/dcep/channel.h"
+#include "proto/ip/vnet.h"
 #include "proto/sctp/sctp.h"
 
 #include <stdbool.h>
@@ -53,6 +54,10 @@ struct rogue {
 	size_t ctl_len;
 	uint8_t ip[70000]; /* last IP packet the peer got */
 	size_t ip_len;
+	uint32_t ip_ppid; /* that it came with; and that of what the peer sends next, 0: as usual */
+	uint32_t send_ppid;
+	struct vnet tun_read_header,
+		tun_write_header; /* of the last packet read from the TUN, of the next one written */
 	unsigned ip_count;
 };
 

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "proto/ip/csum.h"
 #include "rogue.h"
 
 #include "base/bytes.h"
@@ -23,6 +24,9 @@
 #define OTHER     0x0a090003
 #define NOBODY    0x0a090063
 #define BROADCAST 0x0a0900ff
+
+/* As docs/protocol.md 10 has it. */
+#define PPID_PARTIAL 0x67560001u
 
 static struct rogue g;
 static uint8_t packet[70000], seen[70000];
@@ -359,6 +363,70 @@ static void dataplane_tx_packet_reaches_peer(void **state)
 	assert_memory_equal(g.ip, packet, len);
 	rogue_count(&g, &g.peer.tx_packets, 1, "tx_packets");
 	assert_int_equal(atomic_load(&g.peer.tx_bytes), len);
+	rogue_stop(&g);
+}
+
+/* Segments of a super-packet have no transport checksum for a peer that makes it itself, and have it for others. */
+static void dataplane_tx_segments_leave_sums_to_the_peer(void **state)
+{
+	(void)state;
+	for (int partial = 0; partial < 2; partial++) {
+		start_up(DATAPLANE_DTLS_CLIENT);
+		if (partial == 1)
+			assert_int_equal(dataplane_link_partial(g.d, ROGUE_LINK), 0);
+		rogue_settle(&g);
+		size_t len = rogue_packet(packet, US, PEER, 1200);
+		g.tun_write_header = (struct vnet){.flags = VNET_NEEDS_CSUM,
+		                                   .gso_type = VNET_GSO_UDP,
+		                                   .hdr_len = 28,
+		                                   .gso_size = 400,
+		                                   .csum_start = 20,
+		                                   .csum_offset = 6};
+		rogue_tun_write(&g, packet, len);
+		rogue_count(&g, &g.peer.tx_packets, 3, "three segments");
+		rogue_run(&g, ip_at_peer, "packet at the peer");
+		assert_int_equal(g.ip_len, 428);
+		assert_int_equal(g.ip_ppid, partial == 1 ? PPID_PARTIAL : DCEP_PPID_BINARY);
+		uint64_t sum = csum_add_pseudo(0, g.ip + 12, g.ip + 16, 4, 17, 408);
+		if (partial == 1) {
+			uint8_t field[2];
+
+			csum_store(field, csum_fold(sum));
+			assert_memory_equal(g.ip + 26, field, 2);
+		} else {
+			assert_int_equal(csum_fold(csum_add(sum, g.ip + 20, 408)), 0xffff);
+		}
+		g.tun_write_header = (struct vnet){0};
+		rogue_stop(&g);
+	}
+}
+
+/* The kernel is asked to make a checksum that the peer left to us, where there can be one. */
+static void dataplane_rx_partial_sum_is_left_to_the_kernel(void **state)
+{
+	(void)state;
+	start_up(DATAPLANE_DTLS_CLIENT);
+	size_t len = rogue_packet(packet, PEER, US, 300);
+	csum_store(packet + 26,
+	           csum_fold(csum_add_pseudo(0, packet + 12, packet + 16, 4, 17, 308)));
+	g.send_ppid = PPID_PARTIAL;
+	rogue_ip(&g, packet, len);
+	rogue_run(&g, tun_has_packet, "delivery");
+	assert_int_equal(rogue_tun_read(&g, seen, sizeof(seen)), len);
+	assert_memory_equal(seen, packet, len);
+	assert_int_equal(g.tun_read_header.flags, VNET_NEEDS_CSUM);
+	assert_int_equal(g.tun_read_header.csum_start, 20);
+	assert_int_equal(g.tun_read_header.csum_offset, 6);
+
+	packet[9] = 1; /* ICMP: it has no place that we know */
+	rogue_ip(&g, packet, len);
+	rogue_count(&g, &g.peer.drop[DATAPLANE_DROP_RX_BAD], 1, "no such checksum");
+	packet[9] = 17;
+	be32_store(packet + 12, OTHER);
+	rogue_ip(&g, packet, len);
+	rogue_count(&g, &g.peer.drop[DATAPLANE_DROP_RX_SOURCE], 1, "source of another");
+	assert_int_equal(rogue_tun_read(&g, seen, sizeof(seen)), 0);
+	g.send_ppid = 0;
 	rogue_stop(&g);
 }
 
@@ -816,6 +884,8 @@ int main(void)
 		cmocka_unit_test(dataplane_rx_broadcast_flood_is_limited),
 		cmocka_unit_test(dataplane_rx_large_message_is_whole),
 		cmocka_unit_test(dataplane_tx_packet_reaches_peer),
+		cmocka_unit_test(dataplane_tx_segments_leave_sums_to_the_peer),
+		cmocka_unit_test(dataplane_rx_partial_sum_is_left_to_the_kernel),
 		cmocka_unit_test(dataplane_tx_broadcast_reaches_peer),
 		cmocka_unit_test(dataplane_tx_to_nobody_is_counted),
 		cmocka_unit_test(dataplane_tx_foreign_source_is_dropped),

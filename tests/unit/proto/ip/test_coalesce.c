@@ -91,6 +91,69 @@ static void coalesce_out_run_has_header_of_super_packet(void **state)
 	assert_int_equal(be16_load(ip + 36), slow_sum(ip + 12, 8, 6 + 20 + 1100));
 }
 
+static int add_partial(unsigned i)
+{
+	struct inner in;
+
+	be16_store(mem[i] + 36, slow_sum(mem[i] + 12, 8, (uint32_t)(6 + lens[i] - 20)));
+	assert_int_equal(inner_parse(mem[i], lens[i], &in), INNER_OK);
+	return coalesce_add_partial(&c, mem[i], lens[i], &in);
+}
+
+/* Joined or alone, the kernel is asked to make the sum; never in one run with a packet that has its own. */
+static void coalesce_add_partial_asks_for_the_sum(void **state)
+{
+	(void)state;
+	coalesce_begin(&c, COALESCE_TCP);
+	for (unsigned i = 0; i < 4; i++) {
+		make(i, 80, 1000 + i * 500, ACK, 500);
+		assert_int_equal(i < 3 ? add_partial(i) : add(i), COALESCE_OK);
+	}
+	make(4, 81, 1, ACK, 700);
+	assert_int_equal(add_partial(4), COALESCE_OK);
+	make_udp(5, 82, 30); /* not joined in this mode */
+	be16_store(mem[5] + 26, slow_sum(mem[5] + 12, 8, 17 + 38));
+	struct inner in;
+	assert_int_equal(inner_parse(mem[5], lens[5], &in), INNER_OK);
+	assert_int_equal(coalesce_add_partial(&c, mem[5], lens[5], &in), COALESCE_OK);
+	assert_int_equal(coalesce_count(&c), 4);
+
+	struct coalesce_write w = coalesce_out(&c, 0);
+	assert_int_equal(w.packets, 3);
+	struct vnet h = vnet_load(w.iov[0].iov_base);
+	assert_int_equal(h.flags, VNET_NEEDS_CSUM);
+	assert_int_equal(h.gso_size, 500);
+	w = coalesce_out(&c, 1);
+	h = vnet_load(w.iov[0].iov_base);
+	assert_int_equal(w.packets, 1);
+	assert_int_equal(h.flags, 0);
+	for (unsigned i = 2; i < 4; i++) {
+		w = coalesce_out(&c, i);
+		h = vnet_load(w.iov[0].iov_base);
+		assert_int_equal(w.packets, 1);
+		assert_int_equal(h.flags, VNET_NEEDS_CSUM);
+		assert_int_equal(h.gso_type, VNET_GSO_NONE);
+		assert_int_equal(h.csum_start, 20);
+		assert_int_equal(h.csum_offset, i == 2 ? 16 : 6);
+	}
+}
+
+/* A run gets a new IP header, so a wrong sum of the old one must not be mended by joining. */
+static void coalesce_add_partial_with_bad_ip_header_is_not_joined(void **state)
+{
+	(void)state;
+	for (unsigned bad = 0; bad < 2; bad++) {
+		coalesce_begin(&c, COALESCE_TCP);
+		for (unsigned i = 0; i < 2; i++) {
+			make(i, 80, 1000 + i * 500, ACK, 500);
+			if (i == bad)
+				mem[i][10] ^= 1;
+			assert_int_equal(add_partial(i), COALESCE_OK);
+		}
+		assert_int_equal(coalesce_count(&c), 2);
+	}
+}
+
 static void coalesce_add_flows_mixed_stay_apart(void **state)
 {
 	(void)state;
@@ -326,6 +389,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(coalesce_out_run_has_header_of_super_packet),
+		cmocka_unit_test(coalesce_add_partial_asks_for_the_sum),
+		cmocka_unit_test(coalesce_add_partial_with_bad_ip_header_is_not_joined),
 		cmocka_unit_test(coalesce_add_flows_mixed_stay_apart),
 		cmocka_unit_test(coalesce_add_difference_ends_run),
 		cmocka_unit_test(coalesce_add_id_without_df_must_follow),

@@ -102,6 +102,42 @@ static void segment_next_udp_cuts_datagrams(void **state)
 	assert_int_equal(segment_next_len(&s), 0);
 }
 
+/* As the kernel hands out and takes a packet whose checksum is still to be made; made again it is as always. */
+static void segment_leave_sums_leaves_that_of_the_pseudo_header(void **state)
+{
+	(void)state;
+	for (int version = 4; version <= 6; version += 2) {
+		struct packet_spec spec = {.version = version,
+		                           .proto = 6,
+		                           .flags = ACK,
+		                           .tcp_options = 12,
+		                           .payload = 2500,
+		                           .seed = 7};
+		size_t header = version == 4 ? 20 : 40, addresses = version == 4 ? 8 : 32;
+		struct vnet h;
+		struct inner in;
+		struct segment s;
+		size_t len = make_super(&spec, &h, 1000);
+
+		assert_int_equal(inner_parse(super, len, &in), INNER_OK);
+		assert_int_equal(segment_begin(&s, &h, &in, super, len), SEGMENT_OK);
+		segment_leave_sums(&s);
+		segment_next(&s, out);
+		assert_memory_equal(out + header + 32, super + header + 32, 1000);
+		assert_int_equal(be16_load(out + header + 16),
+		                 slow_sum(out + header - addresses, addresses, 6 + 32 + 1000));
+		h = (struct vnet){.flags = VNET_NEEDS_CSUM,
+		                  .csum_start = (uint16_t)header,
+		                  .csum_offset = 16};
+		assert_int_equal(inner_parse(out, header + 1032, &in), INNER_OK);
+		assert_int_equal(segment_finish(&h, &in, out, header + 1032), SEGMENT_OK);
+		assert_true(packet_is_intact(out, header + 1032, header, 6));
+		segment_make_sums(&s);
+		segment_next(&s, out);
+		assert_true(packet_is_intact(out, header + 1032, header, 6));
+	}
+}
+
 static void segment_begin_contradiction_is_refused(void **state)
 {
 	struct packet_spec spec = {.version = 4, .proto = 6, .flags = ACK, .payload = 100};
@@ -245,6 +281,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(segment_next_tcp_cuts_as_a_card),
 		cmocka_unit_test(segment_next_udp_cuts_datagrams),
+		cmocka_unit_test(segment_leave_sums_leaves_that_of_the_pseudo_header),
 		cmocka_unit_test(segment_begin_contradiction_is_refused),
 		cmocka_unit_test(segment_finish_completes_checksum),
 		cmocka_unit_test(segment_then_coalesce_random_gives_back_packets),

@@ -160,8 +160,8 @@ static void tunnel_reserved_places_give_the_same_train(void **state)
 		assert_int_equal(send_n(40, sizes[i], &sent, &result), 40);
 		hand_deinit(&h);
 		setup(true);
-		assert_int_equal(sctp_tunnel_reserve(h.s, IP, sizes[i], 40, places, &made, h.now_us,
-		                                     &result),
+		assert_int_equal(sctp_tunnel_reserve(h.s, IP, SCTP_PPID_BINARY, sizes[i], 40,
+		                                     places, &made, h.now_us, &result),
 		                 40);
 		assert_int_equal(result, 0);
 		for (size_t k = 0; k < 40; k++)
@@ -190,7 +190,8 @@ static void tunnel_reserve_joins_a_train_and_tells_its_bounds(void **state)
 	(void)state;
 	setup(true);
 	assert_int_equal(sctp_tunnel_send(h.s, IP, &in, 1, &out, h.now_us, &result), 1);
-	size_t n = sctp_tunnel_reserve(h.s, IP, 1380, 64, places, &out, h.now_us, &result);
+	size_t n = sctp_tunnel_reserve(h.s, IP, SCTP_PPID_BINARY, 1380, 64, places, &out, h.now_us,
+	                               &result);
 	assert_int_equal(n, 44); /* as many as fit 65,507 bytes, with the one before */
 	assert_int_equal(result, 0);
 	for (size_t i = 0; i < n; i++)
@@ -198,15 +199,23 @@ static void tunnel_reserve_joins_a_train_and_tells_its_bounds(void **state)
 	sctp_tunnel_filled(h.s, &out, 1);
 	for (unsigned i = 0; i < out.count; i++)
 		assert_int_equal(chunks_in(&out, i), 1);
-	assert_int_equal(sctp_tunnel_reserve(h.s, IP, 1380, 1, places, &out, h.now_us, &result), 0);
+	assert_int_equal(sctp_tunnel_reserve(h.s, IP, SCTP_PPID_BINARY, 1380, 1, places, &out,
+	                                     h.now_us, &result),
+	                 0);
 	assert_int_equal(result, 0);
 	batch_reset(&out);
-	assert_int_equal(sctp_tunnel_reserve(h.s, IP, 1408, 1, places, &out, h.now_us, &result), 0);
+	assert_int_equal(sctp_tunnel_reserve(h.s, IP, SCTP_PPID_BINARY, 1408, 1, places, &out,
+	                                     h.now_us, &result),
+	                 0);
 	assert_int_equal(result, SCTP_TOO_LARGE);
-	assert_int_equal(sctp_tunnel_reserve(h.s, IP, 0, 1, places, &out, h.now_us, &result), 0);
+	assert_int_equal(sctp_tunnel_reserve(h.s, IP, SCTP_PPID_BINARY, 0, 1, places, &out,
+	                                     h.now_us, &result),
+	                 0);
 	assert_int_equal(result, SCTP_TOO_LARGE);
 	h.s->out.next_tsn = h.s->out.cum_ack + TSN_WINDOW - 2;
-	assert_int_equal(sctp_tunnel_reserve(h.s, IP, 9, 4, places, &out, h.now_us, &result), 2);
+	assert_int_equal(sctp_tunnel_reserve(h.s, IP, SCTP_PPID_BINARY, 9, 4, places, &out,
+	                                     h.now_us, &result),
+	                 2);
 	assert_int_equal(result, SCTP_FULL);
 	assert_int_equal(sctp_counters(h.s)->tunnel_stopped, 2);
 	hand_deinit(&h);
