@@ -203,8 +203,9 @@ size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, s
 
 /*
  * The same for messages that are still to be made, so that they are written once: room for n messages of len bytes each,
- * with this payload protocol identifier, the places of their bytes in places[]. The caller fills all that were returned and then calls
- * sctp_tunnel_filled() with the number of datagrams that `out` had before, at the latest before the train is sealed.
+ * with this payload protocol identifier, the places of their bytes in places[]. The caller fills all that were returned
+ * and then calls sctp_tunnel_filled() with the number of datagrams that `out` had before, at the latest before the train
+ * is sealed.
  *
  * Returns how many places there are, as sctp_tunnel_send(); *result may also be SCTP_TOO_LARGE: a message of len bytes
  * needs fragments (or is empty), and sctp_tunnel_send() takes it.
