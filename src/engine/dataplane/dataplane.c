@@ -318,7 +318,7 @@ static struct link *link_new(uint32_t id, struct dataplane_link_shared *shared)
 		[LINK_NOTICE_DOWN] = DATAPLANE_EVENT_LINK_DOWN,
 	};
 	struct link *l = mem_new(struct link);
-	bool whole;
+	bool whole = true;
 
 	if (l == NULL)
 		return NULL;
@@ -327,8 +327,7 @@ static struct link *link_new(uint32_t id, struct dataplane_link_shared *shared)
 	l->ctl_stream = l->ip_stream = LINK_NO_STREAM;
 	l->ctl_tail = &l->ctl_waiting;
 	l->payload_bytes = LINK_PAYLOAD_BYTES;
-	l->held = mem_new(struct held);
-	whole = l->held != NULL;
+	l->held_tail = &l->held;
 	for (unsigned i = 0; i < LINK_NOTICES; i++) {
 		l->notices[i] = gone_new(types[i]);
 		whole = whole && l->notices[i] != NULL;

@@ -104,17 +104,22 @@ static void open_records(struct shard *s, struct link *l, const struct pkt *in, 
 	accept_plains(s, l, count);
 }
 
-/* Keeps a record of type 23 until the keys are here. */
+/* Keeps a copy of a record of type 23 until the keys are here. */
 static void hold(struct link *l, const struct pkt *p)
 {
-	struct held *h = l->held;
+	struct held *h = NULL;
 
-	if (h == NULL || h->count == HELD_RECORDS || p->len > HELD_BYTES) {
+	if (l->held_count < HELD_RECORDS && p->len <= HELD_BYTES)
+		h = mem_alloc(1, sizeof(*h) + p->len);
+	if (h == NULL) {
 		drop(l->peer->stats, DATAPLANE_DROP_RX_LANE, 1);
 		return;
 	}
-	memcpy(h->data[h->count], p->data, p->len);
-	h->len[h->count++] = (uint16_t)p->len;
+	memcpy(h->data, p->data, p->len);
+	h->len = (uint16_t)p->len;
+	*l->held_tail = h;
+	l->held_tail = &h->next;
+	l->held_count++;
 }
 
 /* --- an address that two links share: one in use, one about to replace it ------------------------ */
@@ -248,11 +253,13 @@ static void records(struct shard *s, struct link_addr *first, const struct run *
 	open_records(s, first->link, in + begin, n - begin);
 }
 
-void in_held(struct shard *s, struct link *l, struct held *h)
+void in_held(struct shard *s, struct link *l, struct held *first)
 {
-	for (unsigned i = 0; i < h->count; i++)
-		s->in_pkts[i] = (struct pkt){.data = h->data[i], .len = h->len[i]};
-	open_records(s, l, s->in_pkts, h->count);
+	size_t n = 0;
+
+	for (struct held *h = first; h != NULL; h = h->next)
+		s->in_pkts[n++] = (struct pkt){.data = h->data, .len = h->len};
+	open_records(s, l, s->in_pkts, n);
 }
 
 /* --- runs ---------------------------------------------------------------------------------------- */

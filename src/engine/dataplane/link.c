@@ -30,12 +30,20 @@ void link_keys_deinit(struct link_keys *k)
 	*k = (struct link_keys){0};
 }
 
+static void free_held(struct held *h)
+{
+	for (struct held *next; h != NULL; h = next) {
+		next = h->next;
+		mem_free(h);
+	}
+}
+
 void shard_link_free(struct link *l)
 {
 	if (l == NULL)
 		return;
 	link_keys_deinit(&l->keys);
-	mem_free(l->held);
+	free_held(l->held);
 	for (unsigned i = 0; i < LINK_NOTICES; i++)
 		mem_free(l->notices[i]);
 	for (struct ctl_waiting *next; l->ctl_waiting != NULL; l->ctl_waiting = next) {
@@ -455,7 +463,7 @@ void link_set_keys(struct shard *s, struct link *l, struct link_keys *moved)
 	l->held = NULL;
 	if (held != NULL)
 		in_held(s, l, held);
-	mem_free(held);
+	free_held(held);
 	work(s, l);
 }
 

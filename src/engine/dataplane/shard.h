@@ -15,8 +15,8 @@
  *   deliver.c    link -> TUN: inner checks, joining, write
  *
  * Thread:  everything here belongs to the packet thread, but for dataplane.c as said there.
- * Memory:  commands bring what they add; nothing is allocated for a packet, except a copy of each STUN message,
- *          handshake datagram and ctl message that goes to the control thread, in bounded lanes.
+ * Memory:  commands bring what they add; nothing is allocated for a packet, except a copy of each record before the keys
+ *          and of each STUN message, handshake datagram and ctl message that goes to the control thread, in bounded lanes.
  */
 
 #include "base/batch.h"
@@ -182,14 +182,14 @@ struct stun_gather {
 #define QUEUE_SLOT_BYTES     1408
 #define QUEUE_DATAGRAM_BYTES (LINK_PAYLOAD_BYTES + 93)
 
-/* Records of type 23 that came before the keys. */
+/* A record of type 23 that came before the keys; few links see one. */
 #define HELD_RECORDS 64
 #define HELD_BYTES   2048
 
 struct held {
-	unsigned count;
-	uint16_t len[HELD_RECORDS];
-	uint8_t data[HELD_RECORDS][HELD_BYTES];
+	struct held *next;
+	uint16_t len;
+	uint8_t data[];
 };
 
 /*
@@ -289,9 +289,10 @@ struct link {
 	struct stun_name names[LINK_NAMES];
 	struct stun_prefix prefixes[LINK_NAMES];
 	unsigned names_next;
-	struct netaddr local, remote;                /* the path; family none: no path yet */
-	struct link_keys keys;                       /* owned; record NULL before the keys */
-	struct held *held;                           /* owned; NULL once the keys are here */
+	struct netaddr local, remote;   /* the path; family none: no path yet */
+	struct link_keys keys;          /* owned; record NULL before the keys */
+	struct held *held, **held_tail; /* owned list; nothing once the keys are here */
+	unsigned held_count;
 	struct event *notices[LINK_NOTICES];         /* owned; NULL once sent */
 	struct ctl_waiting *ctl_waiting, **ctl_tail; /* owned list */
 	unsigned ctl_count;
@@ -490,7 +491,7 @@ void out_flush(struct shard *s);
 /* Reads the socket likewise. */
 void in_udp(struct shard *s, struct net *n, struct udp *u);
 /* Records of type 23 that waited for the keys of l, which are here now; their bytes are changed. */
-void in_held(struct shard *s, struct link *l, struct held *h);
+void in_held(struct shard *s, struct link *l, struct held *first);
 /* One received IP packet; written to the TUN by deliver_flush() at the latest. */
 void deliver(struct shard *s, struct link *l, const uint8_t *data, size_t len);
 /* The same for one whose transport checksum is still to be made: the record it came in vouches for its bytes. */
