@@ -36,7 +36,7 @@ static int run(const uint8_t *data, size_t n, const char *path, size_t variant)
 	free(exact);
 	variants++;
 	/* The first run of a program makes what all others use. */
-	if (variants == 1 || !with_damage || us <= DAMAGE_LIMIT_US)
+	if (variants == 1 || !with_damage || us <= damage_limit_us())
 		return 0;
 	fprintf(stderr, "%s: variant %zu took %llu us\n", path, variant, (unsigned long long)us);
 	return 1;
@@ -105,6 +105,7 @@ int main(int argc, char **argv)
 	unsigned count = 0;
 	int bad = 0;
 
+	(void)damage_limit_us(); /* some inputs change the environment */
 	for (int i = 1; i < argc; i++) {
 		struct stat st;
 

@@ -15,18 +15,18 @@ import time
 from balance import Balance
 from govpn import Computer, Server, wait_mesh
 from lab import RUN, check
-from process import cpu_s, descriptors, rss_kb
+from process import Heap, cpu_s, descriptors, rss_kb
 from traffic import Traffic
 
 SOAK = True
 ALONE = True
 MINUTES = int(os.environ.get("GOVPN_TRAFFIC_MINUTES", "60"))
 TIME_LIMIT_S = int(os.environ.get("GOVPN_TRAFFIC_MINUTES", "60")) * 75 + 180
-WARM_UP = 10  # minutes until memory is looked at (a sixth of shorter runs)
 QUIET_S = 0.5  # until what was sent has arrived
 OUTAGE_S = 5  # a change may cost so many seconds of traffic
 BACK_S = 20  # behind two NATs a new address outside needs the server, whose connection must be found dead first
-SLOPE_KB_H = 20
+# Pages are touched for the first time for hours; what is really in use is told by the blocks of the heap.
+SLOPE_KB_H, BLOCKS_MORE = 100, 8
 
 
 class Series:
@@ -39,8 +39,8 @@ class Series:
         self.points.append((hours, value))
 
     def slope(self):
-        """(per hour, standard error) without the first minutes."""
-        points = self.points[min(WARM_UP, len(self.points) // 6):]
+        """(per hour, standard error) of the second half."""
+        points = self.points[len(self.points) // 2:]
         n = len(points)
         if n < 3:
             return 0.0, math.inf
@@ -56,7 +56,11 @@ class Run:
         self.lab = lab
         self.server = Server(lab).start()
         quiet = ("--log-level", "info")
-        self.all = [Computer(lab, lab.home(kind), options=quiet).start() for kind in ("open", "port", "cone", "port")]
+        self.all = [Computer(lab, lab.home(kind), options=quiet) for kind in ("open", "port", "cone", "port")]
+        self.heap = {c: Heap(lab, c.name) for c in self.all}
+        for c in self.all:
+            c.wrap = self.heap[c].wrap()
+            c.start()
         made = self.all[0].create("party", self.server)
         for c in self.all[1:]:
             c.join(made["invite"])
@@ -67,7 +71,7 @@ class Run:
         self.traffic = Traffic(self.addresses, str(subnet.broadcast_address))
         self.start = time.monotonic()
         self.rss = {c: Series() for c in self.all}
-        self.server_rss = Series()
+        self.blocks = {c: Series() for c in self.all}
         self.lost = {}  # kind of change -> packets
         self.slowest = 0.0  # seconds until a computer with another address was back
         self.sent = self.steady = self.dropped = 0
@@ -193,7 +197,7 @@ class Run:
         hours = (time.monotonic() - self.start) / 3600
         for c in self.all:
             self.rss[c].add(hours, rss_kb(c.process.pid))
-        self.server_rss.add(hours, rss_kb(self.server.process.pid))
+            self.blocks[c].add(hours, self.heap[c].blocks())
 
 
 def scenario(lab):
@@ -214,6 +218,8 @@ def scenario(lab):
     check(has == had, f"descriptors: {had} before, {has} after")
     hours = (time.monotonic() - run.start) / 3600
     slopes = {c.name: s.slope() for c, s in run.rss.items()}
+    more = {c.name: s.points[-1][1] - s.points[0][1] for c, s in run.blocks.items()}
+    check(all(n <= BLOCKS_MORE for n in more.values()), f"blocks of the heap more than after the first minute: {more}")
     for name, (slope, error) in slopes.items():
         check(MINUTES < 20 or slope <= SLOPE_KB_H + 2 * error, f"{name}: RSS grows {slope:.0f} +- {error:.0f} kB/h")
     logs = max(os.path.getsize(f"{RUN}/{c.name}-govpnd.log") for c in run.all)
@@ -223,5 +229,5 @@ def scenario(lab):
             f"{run.traffic.broadcasts} broadcasts); {run.steady} of them outside of changes: {run.dropped} dropped, all "
             f"counted; lost in changes: {run.lost}, another address cost at most {run.slowest:.1f} s; RSS slope " +
             ", ".join(f"{n} {s:+.0f} +- {e:.0f}" for n, (s, e) in slopes.items()) +
-            f" kB/h; descriptors {sorted(has.values())} as before; log {logs / 1e6 / hours * 24:.1f} MB/day; "
+            f" kB/h in the second half, blocks of the heap {more} since the first minute; descriptors {sorted(has.values())} as before; log {logs / 1e6 / hours * 24:.1f} MB/day; "
             f"{cpu:.1f} % of a core at most")

@@ -2,9 +2,10 @@
 """What the kernel knows of a running program: descriptors, memory, processor time."""
 
 import os
+import struct
 import time
 
-from lab import check
+from lab import RUN, check
 
 PRELOAD = "/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1"
 
@@ -49,6 +50,21 @@ def busiest(pid, seconds):
     time.sleep(seconds)
     took = time.monotonic() - start
     return max((now - before.get(thread, 0)) / took for thread, now in wants_s(pid).items())
+
+
+class Heap:
+    """How much of its heap one program uses (tests/support/heap_count.c)."""
+
+    def __init__(self, lab, name):
+        self.path, self.library = f"{RUN}/{name}.heap", lab.build_tool("heap_count", "-shared", "-fPIC")
+
+    def wrap(self):
+        """What stands before the command."""
+        return ("env", f"LD_PRELOAD={self.library}", f"GOVPN_HEAP_FILE={self.path}")
+
+    def blocks(self):
+        with open(self.path, "rb") as f:
+            return struct.unpack("=qq", f.read(16))[0]
 
 
 class WallClock:

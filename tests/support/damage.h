@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -41,7 +42,18 @@ static inline uint64_t damage_clock_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* Longer than this is a hang. */
-#define DAMAGE_LIMIT_US 10000
+/*
+ * Longer than this is a hang; GOVPN_SLOW=n in the environment allows n times as much (valgrind). To be called once before
+ * a test may change the environment.
+ */
+static inline uint64_t damage_limit_us(void)
+{
+	static uint64_t limit_us;
+	const char *slow = getenv("GOVPN_SLOW");
+
+	if (limit_us == 0)
+		limit_us = 10000 * (slow != NULL ? strtoull(slow, NULL, 10) : 1);
+	return limit_us;
+}
 
 #endif /* GV_SUPPORT_DAMAGE_H */

@@ -271,6 +271,8 @@ static void unix_no_descriptor_left_delays_a_client(void **state)
 	struct rlimit before, none;
 
 	(void)state;
+	if (getenv("GOVPN_SLOW") != NULL)
+		skip(); /* valgrind: the limit of descriptors is its own affair */
 	int fd = dial();
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	none = (struct rlimit){.rlim_cur = (rlim_t)fd + 1, .rlim_max = before.rlim_max};

@@ -158,7 +158,7 @@ static void sctp_packet_damaged_anywhere_ends_nothing_but_itself(void **state)
 			if (!all && at > 100 && at + 20 < len[i])
 				continue;
 			live(i, v);
-			assert_true(life.slowest_us <= DAMAGE_LIMIT_US);
+			assert_true(life.slowest_us <= damage_limit_us());
 			runs++;
 		}
 	}

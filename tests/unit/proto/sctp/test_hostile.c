@@ -482,8 +482,8 @@ static bool room_for(size_t n)
 static void attack_packet(enum attack a)
 {
 	uint32_t cum = h.s->in.cum, n = 0;
-	uint16_t list[700];
-	uint8_t body[1380];
+	uint16_t list[700] = {0};
+	uint8_t body[1380] = {0};
 
 	hand_begin(&h);
 	switch (a) {
