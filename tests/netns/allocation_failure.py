@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The n-th allocation of govpnd fails once, for every n of a life from the start over a connect, invite, down, up to the end
-(short: 24 of them, spread). It must not crash; if it cannot start it says why; else it answers, and the tunnel works by
+(short: 8 of them, spread). It must not crash; if it cannot start it says why; else it answers, and the tunnel works by
 itself, or at the latest after `down` and `up`. GOVPN_FAIL_FROM=libcrypto (or libssl, libuv) asks for those of a library.
 
     h1 (public), h2 (public) -- inet -- server
@@ -15,8 +15,8 @@ from lab import RUN, check
 
 TIME_LIMIT_S = 120
 LONG_TIME_LIMIT_S = 3 * 3600
-SHORT = 24
-BY_ITSELF_S, BY_HAND_S = 5, 25
+SHORT = 8
+BY_ITSELF_S, BY_HAND_S = 3, 25
 
 
 class Life:

@@ -14,7 +14,6 @@ from lab import check
 TIME_LIMIT_S = 90
 LONG_TIME_LIMIT_S = 900
 LIMIT_S, OUTSIDE_LIMIT_S = 3, 6
-ALONE = True
 
 
 class Echo:
