@@ -138,12 +138,14 @@ class Govpn(Program):
     name = "goVPN"
     started = 0
     server = None
+    environment = ()  # of both daemons, as "NAME=value"
 
     def up(self):
         Govpn.started += 1  # each time computers that know nothing of the round before
         server = Server(self.lab, node=self.nodes["a"], address=OUTER["a"], port=8443)
         self.server = server.start()
-        ends = {side: Computer(self.lab, self.nodes[side], name=f"{side}{Govpn.started}").start() for side in "ab"}
+        wrap = ("env", *self.environment) if self.environment else ()
+        ends = {side: Computer(self.lab, self.nodes[side], name=f"{side}{Govpn.started}", wrap=wrap).start() for side in "ab"}
         ends["b"].join(ends["a"].create("bench", server)["invite"])
         self.processes = [c.process for c in ends.values()]
         return {side: ends[side].ipv4() for side in "ab"}

@@ -10,7 +10,6 @@ Two things may differ: the MSS option of a SYN (RFC 9293 3.7.1), and the id of I
 (RFC 6864 4.1: it says nothing). Both are counted.
 """
 
-import hashlib
 import random
 import socket
 import struct
@@ -22,8 +21,9 @@ from capture import GSO_UDP_L4, VNET_HDR, Capture
 from govpn import group
 from handmade import Hands, Injector
 from lab import check
-from segments import GSO_NONE, NEEDS_CSUM, Comparison, is_4, of, on_wire, transport
 from packets import ICMP, ICMPV6
+from segments import GSO_NONE, NEEDS_CSUM, Comparison, is_4, of, on_wire, transport
+from streams import Stream
 
 TIME_LIMIT_S = 150
 LONG_TIME_LIMIT_S = 900
@@ -148,7 +148,7 @@ class Rig:
     def kernel(self, megabytes):
         threads = [threading.Thread(target=call, args=arguments, daemon=True) for i in (0, 1) for call, arguments in (
             (self._udp, (i, self.four[1 - i])), (self._udp, (i, self.six[1 - i])), (self._ping, (i,)))]
-        streams = [Stream(self, i, address, PORT + n, megabytes << 20) for i in (0, 1)
+        streams = [Stream(self.both[i].node, self.both[1 - i].node, address, PORT + n, megabytes << 20) for i in (0, 1)
                    for n, address in enumerate((self.four[1 - i], self.four[1 - i], self.six[1 - i]))]
         for t in threads + streams:
             t.start()
@@ -184,54 +184,6 @@ class Rig:
     def flood(self, seconds):
         program = self.lab.build_tool("udp_rate", folder="bench")
         self.both[0].node.run(program, "send", self.four[1], 9, 64, 4_000_000, seconds)
-
-
-class Stream(threading.Thread):
-    """A TCP connection: blocks of all sizes, some at once (PSH) and a byte of urgent data; the receiver compares the hash."""
-
-    def __init__(self, rig, i, target, port, size):
-        super().__init__(daemon=True)
-        self.size, self.wrong, self.target, self.port = size, None, target, port
-        self.random = random.Random(port)
-        family = socket.AF_INET6 if ":" in target else socket.AF_INET
-        with rig.both[1 - i].node:
-            self.listener = socket.create_server((target, port), family=family)
-        with rig.both[i].node:
-            self.socket = socket.socket(family, socket.SOCK_STREAM)
-
-    def run(self):
-        sender = threading.Thread(target=self._send, daemon=True)
-        sender.start()
-        try:
-            self.listener.settimeout(30)
-            peer, _ = self.listener.accept()
-            peer.settimeout(30)
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-            digest = hashlib.sha256()
-            while block := peer.recv(1 << 18):
-                digest.update(block)
-            sender.join()
-            if digest.digest() != self.digest:
-                self.wrong = "other bytes came than were sent"
-        except OSError as e:
-            self.wrong = str(e)
-        self.listener.close()
-
-    def _send(self):
-        digest, left = hashlib.sha256(), self.size
-        self.socket.settimeout(30)
-        self.socket.connect((self.target, self.port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while left > 0:
-            block = self.random.randbytes(min(left, self.random.choice((1, 100, 1340, 5000, 60000, 250000))))
-            self.socket.sendall(block)
-            if self.random.random() < 0.05:
-                self.socket.send(b"!", socket.MSG_OOB)
-                block += b"!"
-            digest.update(block)
-            left -= len(block)
-        self.digest = digest.digest()
-        self.socket.close()
 
 
 def too_big(frame):

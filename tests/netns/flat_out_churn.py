@@ -85,7 +85,8 @@ class Run:
         self.addresses = wait_mesh(lab, self.all)
         self.small = lab.build_tool("udp_rate", folder="bench")
         self.churns = self.packets = self.lost_on_the_way = self.dropped = 0
-        self.bytes = 0
+        self.bytes = self.overflows = 0
+        self.ways = []  # where packets were lost on the way
 
     def pairs(self):
         """Who sends to whom."""
@@ -144,6 +145,9 @@ class Run:
                 self.packets += sent
                 self.lost_on_the_way += lost - counted
                 self.dropped += counted
+                if way > 0:
+                    self.ways.append(f"{a.name} -> {b.name} {way} of {sent}")
+        self.overflows += sum(after.dropped[c]["rx_overflow"] - before.dropped[c]["rx_overflow"] for c in self.all[:2])
         return after
 
     def chunk(self, seconds):
@@ -174,15 +178,16 @@ def scenario(lab):
         run.chunk(60 if lab.long else 2 * CHURN_S)
         memory.append(run.memory())
         if lab.long:
-            print(f"{run.packets} packets, {run.churns} times left and joined, RSS {memory[-1]} kB", flush=True)
+            print(f"{run.packets} packets, {run.churns} times left and joined, RSS {memory[-1]} kB, lost on the way: {run.ways}, "
+                  f"{run.overflows} times a buffer was full", flush=True)
     for c in run.all:
         check(c.process.poll() is None, f"govpnd of {c.name} ended")
-    check(run.files() == files, f"descriptors: {files} before, {run.files()} after")
+    lab.wait(lambda: run.files() == files, 10, f"as many descriptors as at the beginning: {files}", 0.5)
     grown = {name: memory[-1][name] - memory[min(1, len(memory) - 1)][name] for name in memory[0]}
     # A sanitizer keeps what was freed for a while.
     check(lab.slow > 1 or all(kb <= RSS_KB for kb in grown.values()), f"memory has grown by {grown} kB: {memory}")
     seconds = time.monotonic() - start
     used = sum(cpu_s(c.process.pid) - before for c, before in zip(run.all, cpu))
     return (f"{seconds:.0f} s, {run.packets} packets, {run.bytes * 8 / seconds / 1e9:.2f} Gbit/s of TCP, {used / seconds:.1f} cores; "
-            f"{run.churns} times left and joined; {run.dropped} dropped and {run.lost_on_the_way} lost on the way (buffers of sockets), "
-            f"all counted; RSS {sorted(memory[-1].values())} kB, grown by {sorted(grown.values())} kB; descriptors as before")
+            f"{run.churns} times left and joined; {run.dropped} dropped and {run.lost_on_the_way} lost on the way, all counted "
+            f"({'; '.join(run.ways)}; buffers of sockets were full {run.overflows} times); RSS {sorted(memory[-1].values())} kB, grown by {sorted(grown.values())} kB; descriptors as before")
