@@ -17,8 +17,16 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "netns")]
+
+import programs  # noqa: E402
+from bench import Bench, machine  # noqa: E402
+from lab import Lab, command  # noqa: E402
+from streams import Stream  # noqa: E402
+
 UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "--uts"]
 HASHED_BYTES = 64 << 20
+WIRE_BYTES = 1514
 
 CASES = {
     # name: (environment of the daemons, whether trains are cut on the wire)
@@ -35,10 +43,14 @@ KEYS = (("tcp1", "1 stream Gbit/s", 1e-9, "{:.2f}"), ("udp_pps", "64 B kpps", 1e
         ("udp_flood_pps", "flood kpps", 1e-3, "{:.0f}"))
 
 
-def measure(bench, programs, name, quick):
-    """Figures of one case, once."""
-    from streams import Stream
+def sent_outside(node):
+    """(frames, bytes) that the node's wire has carried away; a train that is not cut is one."""
+    tx = json.loads(command("ip", "-n", node.name, "-s", "-j", "link", "show", "eth0"))[0]["stats64"]["tx"]
+    return tx["packets"], tx["bytes"]
 
+
+def measure(bench, name, quick):
+    """Figures of one case, once."""
     environment, cut = CASES[name]
     for node in (bench.a, bench.b):
         node.cut_trains(cut)
@@ -52,7 +64,11 @@ def measure(bench, programs, name, quick):
         hashed.join()
         if hashed.wrong:
             raise RuntimeError(f"{name}: {hashed.wrong}")
+        before = sent_outside(bench.a)
         result = {"tcp1": bench.iperf(to)[0]}
+        frames, size = (after - was for after, was in zip(sent_outside(bench.a), before))
+        if cut and size / frames > WIRE_BYTES:
+            raise RuntimeError(f"{name}: frames of {size / frames:.0f} bytes were not cut")
         _, got = bench.send_udp(to, 4_000_000, bench.seconds / 2)
         result["udp_flood_pps"] = got / (bench.seconds / 2)
         result["udp_pps"] = bench.udp_pps(to, 0.4 if quick else 1, 3 if quick else 5)
@@ -73,12 +89,7 @@ def table(results):
 
 
 def perform(args):
-    sys.path.insert(0, HERE)
     os.environ["GOVPN_BUILD"] = os.path.abspath(args.build)
-    import programs
-    from bench import Bench, machine
-    from lab import Lab
-
     bench = Bench(Lab(), args.seconds)
     results = {name: [] for name in args.cases or CASES}
     failed = 0
@@ -88,7 +99,7 @@ def perform(args):
             for name, rows in results.items():
                 start = time.monotonic()
                 try:
-                    rows.append(measure(bench, programs, name, args.seconds < 4))
+                    rows.append(measure(bench, name, args.seconds < 4))
                 except Exception as e:  # one case that fails does not spoil the others' figures
                     print(f"FAIL round {number + 1}: {name}: {e}\n{bench.lab.tails(10)}", flush=True)
                     failed += 1

@@ -189,5 +189,6 @@ def scenario(lab):
     seconds = time.monotonic() - start
     used = sum(cpu_s(c.process.pid) - before for c, before in zip(run.all, cpu))
     return (f"{seconds:.0f} s, {run.packets} packets, {run.bytes * 8 / seconds / 1e9:.2f} Gbit/s of TCP, {used / seconds:.1f} cores; "
-            f"{run.churns} times left and joined; {run.dropped} dropped and {run.lost_on_the_way} lost on the way, all counted "
-            f"({'; '.join(run.ways)}; buffers of sockets were full {run.overflows} times); RSS {sorted(memory[-1].values())} kB, grown by {sorted(grown.values())} kB; descriptors as before")
+            f"{run.churns} times left and joined; {run.dropped} dropped and {run.lost_on_the_way} lost on the way "
+            f"(buffers of sockets were full {run.overflows} times), all counted; RSS {sorted(memory[-1].values())} kB, grown by "
+            f"{sorted(grown.values())} kB; descriptors as before")
