@@ -192,6 +192,14 @@ class Run:
             self.settle("none", before, ())
         self.measure()
 
+    def descriptors(self):
+        """Without those of commands that have just ended."""
+        seen = []
+        for _ in range(5):
+            time.sleep(0.1)
+            seen.append({c.name: len(descriptors(c.process.pid)) for c in self.all})
+        return {name: min(s[name] for s in seen) for name in seen[0]}
+
     def measure(self):
         self.traffic.pause()
         hours = (time.monotonic() - self.start) / 3600
@@ -205,7 +213,7 @@ def scenario(lab):
     run.go(5)
     run.quiet()
     pids = run.pids()
-    had = {c.name: len(descriptors(c.process.pid)) for c in run.all}
+    had = run.descriptors()
     used = {c.name: cpu_s(c.process.pid) for c in run.all}
     for n in range(MINUTES):
         run.minute(n)
@@ -214,7 +222,7 @@ def scenario(lab):
     run.quiet()
     check(run.pids() == pids, "a daemon was replaced")
     check(not run.traffic.tcp_wrong, "a TCP stream had wrong bytes")
-    has = {c.name: len(descriptors(c.process.pid)) for c in run.all}
+    has = run.descriptors()
     check(has == had, f"descriptors: {had} before, {has} after")
     hours = (time.monotonic() - run.start) / 3600
     slopes = {c.name: s.slope() for c, s in run.rss.items()}
