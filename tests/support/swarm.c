@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * swarm COUNT LINK FOLDER - many members of one network in one process, each connected to the network's owner alone.
+ * swarm COUNT LINK FOLDER - many members of one network in one process, each connected to the first two members alone.
  *
  * Each is the product's own client: signaling, proofs, ICE, DTLS, SCTP, with a data plane of its own. What is replaced
- * (--wrap): interfaces and routes, which are sockets that nobody reads and nothing; and the news of members that are not
- * the owner, or a thousand would make half a million paths. States are kept in FOLDER. Prints a line "joined K" for each
+ * (--wrap): interfaces and routes, which are sockets that nobody reads and nothing; and the news of all other
+ * members, or a thousand would make half a million paths. States are kept in FOLDER. Prints a line "joined K" for each
  * that has joined, and "failed TEXT" for each that has not; runs until it is killed.
  */
 
@@ -30,6 +30,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define HOST_MASK 0x3ffu /* of a /22 */
 
 struct member {
 	struct state *state;
@@ -119,11 +121,13 @@ int __wrap_route_del(struct route *r, const struct netprefix *dst, uint32_t ifin
 	return __wrap_route_add(r, dst, ifindex);
 }
 
-/* The owner has the first address of the subnet. */
+/* The first two addresses of the subnet are those of the network's owner and of whoever joined before the swarm. */
 int __wrap_mesh_member(struct mesh *m, const struct mesh_member *member, enum mesh_news news,
                        uint64_t now_us)
 {
-	if ((netaddr_u32(&member->ip4) & 0xff) != 1 || (netaddr_u32(&member->ip4) >> 8 & 3) != 0)
+	uint32_t host = netaddr_u32(&member->ip4) & HOST_MASK;
+
+	if (host != 1 && host != 2)
 		return MESH_OK;
 	return __real_mesh_member(m, member, news, now_us);
 }
