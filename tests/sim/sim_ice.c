@@ -304,7 +304,7 @@ static int try_address(struct world *w, struct figures *f)
 	return comes_back(w, f, TRIAL_ADDRESS, w->now_us, 2500 * MS + loss_us(w));
 }
 
-/* An idle path finds out by its next probe, up to 4 s later. */
+/* An idle path finds out by its next probe, up to 7 s later, or when something is sent. */
 static int try_rebind(struct world *w, struct figures *f)
 {
 	bool idle = rng_below(&w->rng, 2) == 0;
@@ -320,11 +320,9 @@ static int try_rebind(struct world *w, struct figures *f)
 		if (realm != 0)
 			sim_rebind(&w->net, realm);
 	}
-	uint64_t from_us = w->now_us;
 	if (idle)
-		world_run_until(w, w->now_us + 4 * S);
-	return comes_back(w, f, TRIAL_REBIND, from_us,
-	                  (2 + count) * S + (idle ? 2500 * MS : 0) + loss_us(w));
+		world_run_until(w, w->now_us + rng_below(&w->rng, 7 * S));
+	return comes_back(w, f, TRIAL_REBIND, w->now_us, (2 + count) * S + loss_us(w));
 }
 
 static int try_nat_timeout(struct world *w, struct figures *f)

@@ -16,10 +16,10 @@
  *
  * How the selected pair is watched between our own peers (ICE_MODE_GOVPN); all numbers are in live.c:
  *
- *   data flows     only consent: a check when the last answer is 6 to 9 s old.
+ *   data flows     only consent: a check when the last answer is 8 to 12 s old.
  *   data, silence  something was heard or sent since the last answer, then nothing is heard for 1 s: a check.
- *   idle           a check 2.5 to 4 s after the peer was last heard. Its checks count as hearing, so of two
- *                  idle peers one asks for both: 10 packets in 15 s, both directions together. The best
+ *   idle           a check 5 to 7 s after the peer was last heard. Its checks count as hearing, so of two
+ *                  idle peers one asks for both: some 6 packets in 15 s, both directions together. The best
  *                  other valid pair is checked each 30 s, which keeps it known and its NAT open.
  *   no answer      the check is repeated each 200 ms (or 1.25 RTT). From the first repetition on
  *                  ICE_EVENT_QUIET is told and all other valid pairs are checked alike, and after 1 s of

@@ -6,9 +6,9 @@
 #define CONSENT_LIFE_US   (30 * ICE_S) /* RFC 7675 5.1 */
 #define CONSENT_MIN_US    (4 * ICE_S)  /* of the random pause between two consent checks */
 #define CONSENT_SPREAD_US (2 * ICE_S)
-#define SILENCE_US        (1 * ICE_S)     /* nothing heard for so long on a busy path: ask */
-#define IDLE_MIN_US       (2500 * ICE_MS) /* pause between two probes of an idle path */
-#define IDLE_SPREAD_US    (1500 * ICE_MS)
+#define SILENCE_US        (1 * ICE_S) /* nothing heard for so long on a busy path: ask */
+#define IDLE_MIN_US       (5 * ICE_S) /* pause between two probes of an idle path */
+#define IDLE_SPREAD_US    (2 * ICE_S)
 #define FAST_US           (200 * ICE_MS) /* pause between probes of a path that does not answer */
 #define SLOW_US           (1 * ICE_S) /* the same while data still comes, and after SLOWER_AT_US */
 #define SLOWER_AT_US      (10 * ICE_S)
@@ -296,7 +296,7 @@ static uint64_t selected_due(const struct ice_agent *a, const struct ice_pair *p
 	if (a->announce || a->suspect_us > p->answered_us)
 		return 0;
 
-	uint64_t due_us = GV_MIN(p->heard_us + a->idle_us, p->answered_us + a->consent_us * 3 / 2);
+	uint64_t due_us = GV_MIN(p->heard_us + a->idle_us, p->answered_us + a->consent_us * 2);
 	if (a->data_us > p->answered_us)
 		due_us = GV_MIN(due_us, p->heard_us + SILENCE_US);
 	if (a->data_out_us != 0) {
