@@ -58,10 +58,16 @@ void mq_free(struct mq *q)
 	mem_free(q);
 }
 
-int mq_push(struct mq *q, unsigned lane, struct mq_msg *m)
+void mq_wake(struct mq *q)
 {
 	uint64_t one = 1;
+	ssize_t n = write(q->fd, &one, sizeof(one));
 
+	(void)n; /* the counter cannot overflow: it is read with each pop */
+}
+
+int mq_push(struct mq *q, unsigned lane, struct mq_msg *m)
+{
 	assert(lane < MQ_LANES);
 	(void)pthread_mutex_lock(&q->lock); /* a default mutex, never locked twice */
 	if (q->waiting[lane] >= q->limit[lane]) {
@@ -76,11 +82,8 @@ int mq_push(struct mq *q, unsigned lane, struct mq_msg *m)
 	q->waiting[lane]++;
 	(void)pthread_mutex_unlock(&q->lock);
 
-	if (was_empty) {
-		/* The counter cannot overflow: it is read with each pop. */
-		ssize_t n = write(q->fd, &one, sizeof(one));
-		(void)n;
-	}
+	if (was_empty)
+		mq_wake(q);
 	return 0;
 }
 

@@ -44,6 +44,12 @@ int mq_push(struct mq *q, unsigned lane, struct mq_msg *m) gv_must_check gv_nonn
 /* Takes everything, oldest first, linked by `next`; NULL when nothing waits. The caller owns the messages. */
 struct mq_msg *mq_pop_all(struct mq *q) gv_nonnull(1);
 
+/*
+ * Makes mq_fd() readable until the next mq_pop_all(): for a reader that may turn to other things before it is through
+ * with what it popped. Thread: the one that pops.
+ */
+void mq_wake(struct mq *q) gv_nonnull(1);
+
 /* Readable while messages wait. Owned by the queue. */
 int mq_fd(const struct mq *q) gv_nonnull(1);
 

@@ -189,10 +189,12 @@ int dataplane_event_fd(const struct dataplane *d)
 const struct dataplane_event *dataplane_event(struct dataplane *d)
 {
 	assert(d->lent == NULL);
-	if (d->waiting == NULL)
+	if (d->waiting == NULL) {
 		d->waiting = mq_pop_all(d->events);
-	if (d->waiting == NULL)
-		return NULL;
+		if (d->waiting == NULL)
+			return NULL;
+		mq_wake(d->events); /* until all are taken, or a caller that pauses would sleep */
+	}
 	d->lent = GV_CONTAINER_OF(d->waiting, struct event, head);
 	d->waiting = d->waiting->next;
 	return &d->lent->ev;

@@ -156,7 +156,7 @@ int dataplane_new(struct dataplane **out) gv_must_check gv_nonnull(1);
 /* Stops and joins the thread, closes what it owns. NULL is allowed. Shared blocks given out stay valid. */
 void dataplane_free(struct dataplane *d);
 
-/* Readable while events wait. Owned by the data plane. */
+/* Readable until dataplane_event() has said that there is none. Owned by the data plane. */
 int dataplane_event_fd(const struct dataplane *d) gv_nonnull(1);
 /* Next event, or NULL. Give it back by dataplane_event_done() before asking for the next. */
 const struct dataplane_event *dataplane_event(struct dataplane *d) gv_nonnull(1);

@@ -66,6 +66,19 @@ static void mq_push_keeps_order_and_limits_each_lane(void **state)
 	mq_free(q);
 }
 
+static void mq_wake_lasts_until_next_pop(void **state)
+{
+	struct mq *q;
+
+	(void)state;
+	assert_int_equal(mq_new(&q, limits), 0);
+	mq_wake(q);
+	assert_int_equal(readable(q), 1);
+	assert_null(mq_pop_all(q));
+	assert_int_equal(readable(q), 0);
+	mq_free(q);
+}
+
 #define MANY 20000
 
 static void *producer(void *q)
@@ -110,6 +123,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mq_push_keeps_order_and_limits_each_lane),
+		cmocka_unit_test(mq_wake_lasts_until_next_pop),
 		cmocka_unit_test(mq_push_from_another_thread_loses_nothing),
 	};
 

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -229,6 +230,31 @@ static void dataplane_del_of_anything_is_answered(void **state)
 	assert_int_equal(dataplane_net_del(g.d, ROGUE_NET), 0);
 	assert_int_equal(dataplane_peer_del(g.d, ROGUE_OTHER), 0);
 	rogue_run(&g, all_gone, "all GONE events");
+	rogue_stop(&g);
+}
+
+/* The control thread turns to other things after some events: what it left must wake it again. */
+static void dataplane_event_fd_is_readable_until_all_are_taken(void **state)
+{
+	enum {
+		MANY = 300
+	};
+
+	(void)state;
+	start(DATAPLANE_DTLS_CLIENT);
+	struct pollfd p = {.fd = dataplane_event_fd(g.d), .events = POLLIN};
+	for (uint32_t i = 0; i < MANY; i++)
+		assert_int_equal(dataplane_link_del(g.d, 100 + i, false), 0);
+	for (unsigned taken = 0; taken < MANY;) {
+		assert_int_equal(poll(&p, 1, 5000), 1);
+		const struct dataplane_event *e = dataplane_event(g.d);
+		if (e == NULL)
+			continue; /* the last one of a group was taken before */
+		taken++;
+		dataplane_event_done(g.d, e);
+	}
+	assert_null(dataplane_event(g.d));
+	assert_int_equal(poll(&p, 1, 0), 0);
 	rogue_stop(&g);
 }
 
@@ -877,6 +903,7 @@ int main(void)
 		cmocka_unit_test(dataplane_link_del_polite_tells_peer),
 		cmocka_unit_test(dataplane_peer_aborts_gives_link_down),
 		cmocka_unit_test(dataplane_del_of_anything_is_answered),
+		cmocka_unit_test(dataplane_event_fd_is_readable_until_all_are_taken),
 		cmocka_unit_test(dataplane_commands_on_unknown_handles_are_ignored),
 		cmocka_unit_test(dataplane_tun_ends_gives_tun_lost),
 		cmocka_unit_test(dataplane_rx_before_allowed_is_dropped),
