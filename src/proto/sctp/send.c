@@ -197,6 +197,9 @@ void send_sent(struct sctp *s, struct out_chunk *c, uint64_t now_us)
 	s->counters.data_out++;
 	c->after = s->out.next_tsn;
 	c->misses = 0;
+	/* The breaker of the tunnel counts from when something is outstanding, whatever it is. */
+	if (c->retransmits == 0 && c->tsn == s->out.cum_ack + 1)
+		s->tunnel.progress_us = now_us;
 	if (!assoc_timer_runs(s, TIMER_RTX))
 		assoc_timer_start(s, TIMER_RTX, now_us + cc_rto(s));
 	if (c->retransmits > 0) {

@@ -510,6 +510,29 @@ static void tunnel_idle_is_silent(void **state)
 	hand_deinit(&h);
 }
 
+/* A ctl message after a quiet time is no dark path either; the 3 s begin with it. */
+static void tunnel_breaker_counts_from_a_ctl_message(void **state)
+{
+	struct sctp_send_options o = {.stream = 0, .ppid = 53};
+	struct batch out;
+	int result;
+
+	(void)state;
+	setup(true);
+	hand_sleep(&h, 5000000);
+	assert_int_equal(sctp_send(h.s, &o, "ctl", 3, h.now_us), 0);
+	hand_listen(&h);
+	send_ok(1, 100);
+	hand_sleep(&h, TUNNEL_BREAKER_US - 1);
+	hand_listen(&h);
+	assert_true(sctp_counters(h.s)->retransmitted > 0); /* which is no progress */
+	send_ok(1, 100);
+	hand_sleep(&h, 1);
+	assert_int_equal(send_n(1, 100, &out, &result), 0);
+	assert_int_equal(result, SCTP_FULL);
+	hand_deinit(&h);
+}
+
 /* The tail of a burst is lost: no gap shows it, the probe does. */
 static void tunnel_lost_tail_is_given_up(void **state)
 {
@@ -712,6 +735,7 @@ int main(void)
 		cmocka_unit_test(tunnel_forward_is_paced),
 		cmocka_unit_test(tunnel_breaker_opens_and_recovers),
 		cmocka_unit_test(tunnel_idle_is_silent),
+		cmocka_unit_test(tunnel_breaker_counts_from_a_ctl_message),
 		cmocka_unit_test(tunnel_lost_tail_is_given_up),
 		cmocka_unit_test(tunnel_ring_full_stops_and_goes_on),
 		cmocka_unit_test(tunnel_sack_rides_with_few_and_not_with_trains),
