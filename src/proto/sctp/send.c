@@ -312,10 +312,12 @@ void send_advance(struct sctp *s, uint64_t now_us)
 		if (tsn_before(to, limit))
 			to = limit;
 	} else {
-		/* RFC 3758 3.5 C2, and never beyond the last abandoned one: what follows it may be half a message. */
-		for (; i < o->ring_count && send_at(s, i)->state >= OUT_ACKED; i++)
-			if (send_at(s, i)->state == OUT_ABANDONED &&
-			    tsn_before(to, send_at(s, i)->tsn))
+		/*
+		 * RFC 3758 3.5 C2. Never over a message that the peer has: FORWARD-TSN names only the last number of a
+		 * stream, and dcSCTP drops what it holds up to there, whole or not.
+		 */
+		for (; i < o->ring_count && send_at(s, i)->state == OUT_ABANDONED; i++)
+			if (tsn_before(to, send_at(s, i)->tsn))
 				to = send_at(s, i)->tsn;
 	}
 	bool moved = to != o->advanced;

@@ -454,6 +454,38 @@ static void partial_forward_stops_at_last_abandoned(void **state)
 	hand_deinit(&h);
 }
 
+/* What the peer holds for its order is not passed: dcSCTP would drop it, for its number is below the named one. */
+static void partial_forward_stops_at_what_the_peer_has(void **state)
+{
+	static const uint16_t gap[] = {2, 2};
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+	struct chunk_forward f;
+	uint16_t stream, ssn;
+
+	(void)state;
+	setup();
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	hand_listen(&h);
+	hand_give_sack(&h, first - 1, gap, 1);
+	hand_sleep(&h, RTO_INITIAL_US);
+	for (uint32_t i = 0; i < 3; i += 2) {
+		hand_listen(&h);
+		assert_int_equal(chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f),
+		                 CHUNK_OK);
+		assert_int_equal(f.cum, first + i);
+		assert_int_equal(f.pairs, 1);
+		chunk_forward_pair(&f, 0, &stream, &ssn);
+		assert_int_equal(ssn, i);
+		/* The one that came is delivered now; the next is passed soon after. */
+		hand_give_sack(&h, first + i + (i == 0), NULL, 0);
+		hand_sleep(&h, TUNNEL_FORWARD_INTERVAL_US);
+	}
+	assert_true(send_is_empty(h.s));
+	hand_deinit(&h);
+}
+
 /* One fragment given up takes the others with it, also those that are still on their way. */
 static void partial_whole_message_is_given_up(void **state)
 {
@@ -773,6 +805,7 @@ int main(void)
 		cmocka_unit_test(partial_lifetime_of_half_message_takes_a_tsn),
 		cmocka_unit_test(partial_lifetime_unsent_takes_none),
 		cmocka_unit_test(partial_forward_stops_at_last_abandoned),
+		cmocka_unit_test(partial_forward_stops_at_what_the_peer_has),
 		cmocka_unit_test(partial_whole_message_is_given_up),
 		cmocka_unit_test(partial_forward_names_each_stream_once),
 		cmocka_unit_test(partial_forward_in_pieces_follows_sacks),
