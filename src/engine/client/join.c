@@ -208,7 +208,7 @@ static void settle(struct op *op, const struct msg_network *m)
 			struct state_server old = n->st->server;
 			n->st->server = st->server;
 			st->server = old;
-			server_put(GV_STEAL(n->server));
+			network_release_server(n);
 		}
 		n->st->up = true;
 		n->signaling = false;

@@ -424,7 +424,8 @@ static void ask(struct network *n)
 	uint8_t admission[ADMISSION_SIZE_MAX];
 	struct msg m = {.type = MSG_CONNECT_NETWORK};
 
-	if (n->asked || n->signaling || n->server == NULL)
+	if (n->asked || n->signaling || n->server == NULL ||
+	    (n->phase != NETWORK_WAITING && n->phase != NETWORK_UP))
 		return;
 	memcpy(m.connect_network.network_id, n->st->doc->network_id, NETID_SIZE);
 	size_t len = admission_encode(&n->st->admission, admission);
@@ -601,9 +602,7 @@ void network_free(struct network *n)
 {
 	struct supervisor *s = n->sup;
 
-	if (n->server != NULL)
-		sigclient_forget(sigline_client(n->server->line), n);
-	server_put(n->server);
+	network_release_server(n);
 	for (size_t i = 0; i < s->n_nets; i++) {
 		if (s->nets[i] == n) {
 			memmove(&s->nets[i], &s->nets[i + 1], (s->n_nets - i - 1) * sizeof(n));
@@ -655,18 +654,24 @@ void network_joined(struct network *n, const struct msg_network *m)
 		on_connected(n, m);
 }
 
-void network_stop(struct network *n)
+void network_release_server(struct network *n)
 {
-	n->restart = n->again = false;
-	n->problem = (struct diag){0};
-	if (n->phase == NETWORK_DOWN || n->phase == NETWORK_CLOSING)
-		return;
-	disconnect(n);
-	loop_timer_stop(n->retry);
 	if (n->server != NULL)
 		sigclient_forget(sigline_client(n->server->line), n);
 	n->asked = false;
 	server_put(GV_STEAL(n->server));
+}
+
+void network_stop(struct network *n)
+{
+	n->restart = n->again = false;
+	n->problem = (struct diag){0};
+	if (n->phase == NETWORK_DOWN)
+		return;
+	if (n->phase != NETWORK_CLOSING)
+		disconnect(n); /* else the server knows */
+	loop_timer_stop(n->retry);
+	network_release_server(n);
 	tunnel_close(n);
 	if (n->phase == NETWORK_DOWN)
 		loop_timer_start(n->retry, 0); /* network_closed(), but not under our caller */

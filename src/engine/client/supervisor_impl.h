@@ -120,6 +120,8 @@ void network_start(struct network *n) gv_nonnull(1);
  */
 void network_joined(struct network *n, const struct msg_network *m) gv_nonnull(1, 2);
 void network_stop(struct network *n) gv_nonnull(1);
+/* Gives its server back, with what it asked there: no answer comes any more. Without effect when it has none. */
+void network_release_server(struct network *n) gv_nonnull(1);
 /* Takes the interface of an up network down, and begins again. */
 void network_restart(struct network *n) gv_nonnull(1);
 /* Stops it and takes it out of the state. */

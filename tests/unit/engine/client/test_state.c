@@ -11,8 +11,8 @@
 #include "base/mem.h"
 #include "crypto/identity.h"
 #include "engine/client/state.h"
+#include "folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -65,25 +65,11 @@ static int set_up(void **state)
 	return 0;
 }
 
-static void remove_files(const char *dir)
-{
-	DIR *d = opendir(dir);
-
-	if (d == NULL)
-		return;
-	for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-		if (e->d_name[0] != '.')
-			assert_int_equal(unlinkat(dirfd(d), e->d_name, 0), 0);
-	}
-	assert_int_equal(closedir(d), 0);
-	assert_int_equal(rmdir(dir), 0);
-}
-
 static int tear_down(void **state)
 {
 	const struct fixture *f = *state;
 
-	remove_files(f->dir);
+	folder_remove(f->dir);
 	assert_int_equal(rmdir(f->top), 0);
 	return 0;
 }
