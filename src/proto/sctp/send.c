@@ -182,12 +182,15 @@ bool send_needs_timer(const struct sctp *s)
 {
 	const uint32_t *n = s->out.counts;
 
+	if (n[OUT_IN_FLIGHT] > 0 || n[OUT_LOST] > 0)
+		return true;
 	/*
 	 * Acknowledged in a gap is not acknowledged for good: a peer may take it back, and with nothing else in
-	 * flight only the timer finds out. In tunnel mode the cumulative point stands still whenever an IP
-	 * packet is lost, and that is no reason to send something again; FORWARD-TSN moves it on.
+	 * flight only the timer finds out. Behind something given up the cumulative point stands still for another
+	 * reason, which FORWARD-TSN repairs with a timer of its own; and so it is in tunnel mode whenever an IP packet
+	 * is lost.
 	 */
-	return n[OUT_IN_FLIGHT] > 0 || n[OUT_LOST] > 0 || (!s->tunnel.on && n[OUT_ACKED] > 0);
+	return !s->tunnel.on && n[OUT_ACKED] > 0 && send_at(s, 0)->state != OUT_ABANDONED;
 }
 
 void send_sent(struct sctp *s, struct out_chunk *c, uint64_t now_us)
@@ -402,7 +405,8 @@ bool send_forward(struct sctp *s, struct bytes_writer *w, uint64_t now_us)
 
 void send_rtx_timeout(struct sctp *s, uint64_t now_us)
 {
-	if (!assoc_error(s))
+	/* What it ran for may have been given up since. */
+	if (!send_needs_timer(s) || !assoc_error(s))
 		return;
 	cc_timeout(s);
 	s->out.burst = MAX_BURST;

@@ -593,6 +593,61 @@ static void partial_forward_lost_is_repeated_by_sacks(void **state)
 	hand_deinit(&h);
 }
 
+/* What came behind a message that was given up waits for FORWARD-TSN only: it is not sent again nor given up too. */
+static void partial_forward_lost_leaves_what_came_alone(void **state)
+{
+	static const uint16_t gap[] = {2, 3};
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+	unsigned forwards = 0;
+
+	(void)state;
+	setup();
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	send_messages(1);
+	hand_give_sack(&h, first - 1, gap, 1);
+	assert_true(assoc_timer_runs(h.s, TIMER_RTX));
+	for (int i = 0; i < 20; i++) {
+		hand_sleep(&h, RTO_INITIAL_US);
+		hand_listen(&h);
+		assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
+		forwards += (unsigned)hand_count(&h, CHUNK_FORWARD_TSN);
+	}
+	assert_in_range(forwards, 4, 20);
+	assert_int_equal(sctp_counters(h.s)->gave_up, 1);
+	assert_int_equal(h.s->cc.backoff, 1); /* of the one timeout that gave it up */
+	hand_give_sack(&h, first + 2, NULL, 0);
+	assert_true(send_is_empty(h.s));
+	hand_deinit(&h);
+}
+
+/* T3 that was started for what was given up since does nothing. */
+static void partial_given_up_before_the_timeout_is_no_timeout(void **state)
+{
+	static const uint16_t gaps[3][2] = {{2, 2}, {2, 3}, {2, 4}};
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_LIFETIME, .limit = 500};
+
+	(void)state;
+	setup();
+	widen(10);
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	send_messages(3);
+	for (int i = 0; i < 3; i++)
+		hand_give_sack(&h, first - 1, gaps[i], 1); /* lost: to be sent again */
+	hand_sleep(&h, RTO_INITIAL_US / 2 + 1000);
+	hand_listen(&h);
+	assert_int_equal(hand_count(&h, CHUNK_DATA), 0);
+	(void)hand_must(&h, CHUNK_FORWARD_TSN, 0);
+	hand_sleep(&h, RTO_INITIAL_US / 2);
+	hand_listen(&h);
+	assert_int_equal(h.said_count, 0);
+	assert_int_equal(h.s->cc.backoff, 0);
+	assert_int_equal(h.s->cc.errors, 0);
+	hand_deinit(&h);
+}
+
 /* The end of a message came and its begin is given up: FORWARD-TSN passes both (usrsctp would deliver the end). */
 static void partial_forward_passes_what_came_of_the_message(void **state)
 {
@@ -810,6 +865,8 @@ int main(void)
 		cmocka_unit_test(partial_forward_names_each_stream_once),
 		cmocka_unit_test(partial_forward_in_pieces_follows_sacks),
 		cmocka_unit_test(partial_forward_lost_is_repeated_by_sacks),
+		cmocka_unit_test(partial_forward_lost_leaves_what_came_alone),
+		cmocka_unit_test(partial_given_up_before_the_timeout_is_no_timeout),
 		cmocka_unit_test(partial_forward_passes_what_came_of_the_message),
 		cmocka_unit_test(partial_lifetime_of_zero_is_sent_once),
 		cmocka_unit_test(window_stands_still_in_recovery),
