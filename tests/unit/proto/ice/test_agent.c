@@ -208,17 +208,19 @@ static void agents_idle_send_little_and_keep_consent(void **state)
 	connect_two(&w, ICE_MODE_GOVPN);
 	unsigned before = w.seen[0].packets + w.seen[1].packets;
 	run(&w, 150 * S);
-	assert_true(w.seen[0].packets + w.seen[1].packets - before <= 150);
+	assert_true(w.seen[0].packets + w.seen[1].packets - before <= 80);
 	assert_true(w.seen[0].send_until_us > w.now_us + 15 * S);
 	assert_true(w.seen[1].send_until_us > w.now_us + 15 * S);
 	assert_int_equal(w.seen[0].quiet + w.seen[1].quiet, 0);
 	wire_deinit(&w);
 }
 
-/* RFC 7675 5.1: one check each 4 to 6 s in each direction, not more with data. */
+/* One check and its answer in each direction each 4 to 6 s (RFC 7675 5.1), our own peers 8 to 12 s; not more with data. */
 static void agents_busy_send_only_consent(void **state)
 {
 	static const enum ice_mode modes[] = {ICE_MODE_STANDARD, ICE_MODE_GOVPN};
+
+	static const unsigned least[] = {38, 18}, most[] = {62, 32};
 	struct wire w;
 
 	(void)state;
@@ -233,7 +235,7 @@ static void agents_busy_send_only_consent(void **state)
 			ice_sent(w.a[1], w.now_us);
 		}
 		unsigned sent = w.seen[0].packets + w.seen[1].packets - before;
-		assert_true(sent <= 64 && sent >= 24);
+		assert_in_range(sent, least[i], most[i]);
 		wire_deinit(&w);
 	}
 }
