@@ -17,7 +17,6 @@
 LOG_MODULE("hub");
 
 #define QUOTA_BLOCKS 16384
-#define CLEANUP_US   (24 * 3600 * UINT64_C(1000000))
 
 /* ---- texts and queues ---- */
 
@@ -220,7 +219,7 @@ int hub_new(struct hub **out, const struct hub_config *config, const struct hub_
 		return err_up(r);
 	h->purge_at = GUARD_ROWS_MAX;
 	h->stats.start_unix_s = t->unix_s;
-	h->cleanup_at_us = t->us + 60 * UINT64_C(1000000);
+	expiry_start(h, t);
 	*out = GV_STEAL(h);
 	return 0;
 }
@@ -339,6 +338,7 @@ struct hub_conn *hub_find(struct hub *h, const uint8_t key[static SIG_KEY_SIZE])
 void hub_input(struct hub *h, struct hub_conn *c, const char *text, size_t len,
                const struct hub_time *t)
 {
+	expiry_watch_clock(h, t);
 	if (!c->is_closing)
 		session_input(h, c, text, len, t);
 }
@@ -399,7 +399,7 @@ const char *hub_conn_label(const struct hub_conn *c, char out[static 16])
 
 uint64_t hub_deadline_us(const struct hub *h)
 {
-	uint64_t deadline = h->cleanup_at_us;
+	uint64_t deadline = expiry_deadline_us(h);
 
 	if (h->waiting != NULL)
 		deadline = GV_MIN(deadline, h->waiting->opened_us + HUB_AUTH_TIMEOUT_US);
@@ -410,6 +410,7 @@ uint64_t hub_deadline_us(const struct hub *h)
 
 void hub_timeout(struct hub *h, const struct hub_time *t)
 {
+	expiry_watch_clock(h, t);
 	while (h->waiting != NULL && t->us >= h->waiting->opened_us + HUB_AUTH_TIMEOUT_US) {
 		h->stats.login_timeouts++;
 		hub_drop(h, h->waiting, MSG_ERROR_NOT_AUTHENTICATED, "no login within 10 seconds");
@@ -421,10 +422,7 @@ void hub_timeout(struct hub *h, const struct hub_time *t)
 		if (r < 0)
 			(void)log_err(r, "guard.purge"); /* it is tried again after some more */
 	}
-	if (t->us >= h->cleanup_at_us) {
-		h->cleanup_at_us = t->us + CLEANUP_US;
-		expiry_run(h, t);
-	}
+	expiry_timeout(h, t);
 }
 
 void hub_shutdown(struct hub *h)

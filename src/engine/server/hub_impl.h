@@ -93,6 +93,15 @@ struct hub_conn {
 
 #define HUB_TOUCHED_MAX 1024
 
+/* When networks are looked for that nobody used, and whether the wall clock can be believed. */
+struct hub_expiry {
+	struct hub_time trusted; /* since then both clocks moved alike */
+	struct hub_time checked; /* the last time they were compared */
+	uint64_t round_at_us;
+	uint64_t batch_at_us; /* UINT64_MAX: nothing is being deleted */
+	int64_t idle_unix_s;  /* what was last used before goes */
+};
+
 struct hub {
 	struct store *store;
 	struct hub_limits limits;
@@ -110,7 +119,7 @@ struct hub {
 	struct store_id touched[HUB_TOUCHED_MAX]; /* to be marked as used, at touch_at_us */
 	size_t n_touched;
 	uint64_t touch_at_us;
-	uint64_t cleanup_at_us;
+	struct hub_expiry expiry;
 	uint64_t failures; /* rows of failed joins in the store */
 	uint64_t purge_at; /* that many are too many */
 	bool is_stopping;
@@ -250,7 +259,14 @@ int guard_purge(struct hub *h, int64_t unix_s) gv_must_check gv_nonnull(1);
 
 /* ---- expiry.c ---- */
 
-void expiry_run(struct hub *h, const struct hub_time *t) gv_nonnull(1, 2);
+void expiry_start(struct hub *h, const struct hub_time *t) gv_nonnull(1, 2);
+/*
+ * Compares the clocks, to be called whenever there is a new time. After a jump of the wall clock nothing is deleted for days,
+ * and what was marked as used by the old time is marked again by the new one.
+ */
+void expiry_watch_clock(struct hub *h, const struct hub_time *t) gv_nonnull(1, 2);
+uint64_t expiry_deadline_us(const struct hub *h) gv_nonnull(1);
+void expiry_timeout(struct hub *h, const struct hub_time *t) gv_nonnull(1, 2);
 /*
  * Marks the network as used within a minute, at most once an hour, together with others: nobody waits for it, and nobody is
  * refused because it cannot be written.

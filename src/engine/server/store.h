@@ -88,9 +88,12 @@ int store_network_find(struct store *s, const char *code, uint8_t out_id[static 
 	gv_must_check gv_nonnull(1, 2, 3);
 int store_network_set_document(struct store *s, const uint8_t id[static NETID_SIZE], uint64_t epoch,
                                const void *document, size_t n) gv_must_check gv_nonnull(1, 2, 4);
-/* Marks as used now. */
+/* Marks as used at `unix_s`; a mark that is later stays. */
 int store_network_touch(struct store *s, const uint8_t id[static NETID_SIZE], int64_t unix_s)
 	gv_must_check gv_nonnull(1, 2);
+/* The same for all networks with marks from `from_unix_s` to `to_unix_s`. */
+int store_networks_touch(struct store *s, int64_t from_unix_s, int64_t to_unix_s, int64_t unix_s)
+	gv_must_check gv_nonnull(1);
 /* Removes the network and everything of it. Returns 0; STORE_NOT_FOUND; -errno. */
 int store_network_remove(struct store *s, const uint8_t id[static NETID_SIZE])
 	gv_must_check gv_nonnull(1, 2);

@@ -30,6 +30,7 @@ enum statement {
 	ST_NETWORK_FIND,
 	ST_NETWORK_SET_DOCUMENT,
 	ST_NETWORK_TOUCH,
+	ST_NETWORKS_TOUCH,
 	ST_NETWORK_REMOVE,
 	ST_NETWORKS_OWNED,
 	ST_NETWORK_IDLE,
@@ -71,7 +72,10 @@ static const char *const statement_text[ST_COUNT_] = {
 			   " WHERE id = ?1",
 	[ST_NETWORK_FIND] = "SELECT id FROM network WHERE code = ?1",
 	[ST_NETWORK_SET_DOCUMENT] = "UPDATE network SET epoch = ?2, document = ?3 WHERE id = ?1",
-	[ST_NETWORK_TOUCH] = "UPDATE network SET active_unix_s = ?2 WHERE id = ?1",
+	[ST_NETWORK_TOUCH] = "UPDATE network SET active_unix_s = ?2"
+			     " WHERE id = ?1 AND active_unix_s < ?2",
+	[ST_NETWORKS_TOUCH] = "UPDATE network SET active_unix_s = ?3"
+			      " WHERE active_unix_s BETWEEN ?1 AND ?2 AND active_unix_s < ?3",
 	[ST_NETWORK_REMOVE] = "DELETE FROM network WHERE id = ?1",
 	[ST_NETWORKS_OWNED] = "SELECT count(*) FROM network WHERE owner = ?1",
 	[ST_NETWORK_IDLE] = "SELECT id FROM network WHERE active_unix_s < ?1"
@@ -426,6 +430,16 @@ int store_network_touch(struct store *s, const uint8_t id[static NETID_SIZE], in
 
 	bind_blob(st, 1, id, NETID_SIZE);
 	bind_int(st, 2, unix_s);
+	return run_plain(st);
+}
+
+int store_networks_touch(struct store *s, int64_t from_unix_s, int64_t to_unix_s, int64_t unix_s)
+{
+	sqlite3_stmt *st = statement(s, ST_NETWORKS_TOUCH);
+
+	bind_int(st, 1, from_unix_s);
+	bind_int(st, 2, to_unix_s);
+	bind_int(st, 3, unix_s);
 	return run_plain(st);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Creating, finding, listing, leaving and expiring networks. */
+/* Creating, finding, listing and leaving networks. */
 
 #include "hub_rig.h"
 
@@ -338,42 +338,6 @@ static void network_owner_leaves_and_it_is_deleted(void **state)
 	rig_close(&r);
 }
 
-/* ---- expiry ---- */
-
-static void network_unused_is_deleted_and_used_one_stays(void **state)
-{
-	struct rig r;
-	struct rig_computer owner, other;
-	struct rig_net idle, used;
-
-	(void)state;
-	rig_open(&r);
-	rig_login(&r, &owner, 1);
-	rig_login(&r, &other, 2);
-	rig_net(&idle, &owner, "10.1.2.0/24");
-	rig_net(&used, &other, "10.1.3.0/24");
-	assert_int_equal(rig_create(&owner, &idle), MSG_NETWORK_CREATED);
-	assert_int_equal(rig_create(&other, &used), MSG_NETWORK_CREATED);
-	/* The owner is logged in, but not connected to it. */
-	struct msg m = {.type = MSG_DISCONNECT_NETWORK};
-	memcpy(m.network_ref.network_id, idle.doc->network_id, NETID_SIZE);
-	assert_int_equal(rig_request(&owner, &m), MSG_NETWORK_DISCONNECTED);
-	for (unsigned day = 0; day < 89; day++)
-		rig_advance(&r, 86400);
-	assert_int_equal(rig_receive(&owner), MSG_NONE);
-	for (unsigned day = 0; day < 3; day++)
-		rig_advance(&r, 86400);
-	rig_expect(&owner, MSG_NETWORK_DELETED);
-	assert_int_equal(rig_connect_network(&owner, &idle), MSG_ERROR);
-	expect_error(&owner, MSG_ERROR_NO_SUCH_NETWORK);
-	assert_int_equal(rig_connect_network(&other, &used), MSG_NETWORK_CONNECTED);
-	rig_net_free(&idle);
-	rig_net_free(&used);
-	rig_computer_free(&owner);
-	rig_computer_free(&other);
-	rig_close(&r);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,7 +354,6 @@ int main(void)
 		cmocka_unit_test(network_leave_of_other_session_is_refused),
 		cmocka_unit_test(network_address_rests_but_not_for_its_leaver),
 		cmocka_unit_test(network_owner_leaves_and_it_is_deleted),
-		cmocka_unit_test(network_unused_is_deleted_and_used_one_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

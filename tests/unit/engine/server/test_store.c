@@ -230,6 +230,16 @@ static void store_idle_gives_the_oldest_unused(void **state)
 	assert_memory_equal(id, f.id, NETID_SIZE);
 	assert_int_equal(store_network_touch(f.s, f.id, 60), 0);
 	assert_int_equal(store_network_idle(f.s, 50, id), STORE_NOT_FOUND);
+	assert_int_equal(store_network_touch(f.s, f.id, 30), 0); /* a later mark stays */
+	assert_int_equal(store_network_idle(f.s, 50, id), STORE_NOT_FOUND);
+	/* All with marks in a range: the one of 50, not that of 60. */
+	assert_int_equal(store_networks_touch(f.s, 50, 59, 70), 0);
+	assert_int_equal(store_network_idle(f.s, 70, id), STORE_OK);
+	assert_memory_equal(id, f.id, NETID_SIZE);
+	assert_int_equal(store_network_idle(f.s, 60, id), STORE_NOT_FOUND);
+	assert_int_equal(store_networks_touch(f.s, 0, 100, 65), 0);
+	assert_int_equal(store_network_idle(f.s, 65, id), STORE_NOT_FOUND);
+	assert_int_equal(store_network_idle(f.s, 70, id), STORE_OK);
 	teardown(&f);
 }
 
