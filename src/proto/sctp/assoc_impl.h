@@ -375,6 +375,8 @@ void send_lost(struct sctp *s, uint32_t i, uint64_t now_us);
 void send_advance(struct sctp *s, uint64_t now_us);
 void send_rtx_timeout(struct sctp *s, uint64_t now_us);
 void send_forward_timeout(struct sctp *s, uint64_t now_us);
+/* Drops from the front of the queue what is not worth sending any more. True when any was. */
+bool send_expire(struct sctp *s, uint64_t now_us);
 /* Writes as many DATA chunks as the windows and the room allow. True when any was written. */
 bool send_data(struct sctp *s, struct bytes_writer *w, uint64_t now_us);
 bool send_forward(struct sctp *s, struct bytes_writer *w, uint64_t now_us);

@@ -155,6 +155,11 @@ size_t sctp_output(struct sctp *s, struct batch *out, uint64_t now_us)
 {
 	uint16_t before = out->count;
 
+	/* The last message that a shutdown or a stream reset waited for may be one of them, and nothing else tells. */
+	if (may_send_data(s) && send_expire(s, now_us)) {
+		reset_check(s, now_us);
+		shutdown_check(s, now_us);
+	}
 	while (output_packet(s, out, now_us)) {
 	}
 	return (size_t)(out->count - before);

@@ -511,6 +511,15 @@ static bool expire_first(struct sctp *s, uint64_t now_us)
 	return done;
 }
 
+bool send_expire(struct sctp *s, uint64_t now_us)
+{
+	bool any = false;
+
+	while (s->out.first != NULL && expire_first(s, now_us))
+		any = true;
+	return any;
+}
+
 bool send_is_due(const struct sctp *s)
 {
 	const struct out_msg *m = s->out.first;

@@ -454,6 +454,33 @@ static void partial_forward_stops_at_last_abandoned(void **state)
 	hand_deinit(&h);
 }
 
+/* The last message is dropped before it was sent: who waited for it goes on at once. */
+static void partial_lifetime_unsent_ends_waiting(void **state)
+{
+	struct sctp_send_options o = {
+		.stream = 7, .ppid = 53, .reliability = SCTP_MAX_LIFETIME, .limit = 100};
+
+	(void)state;
+	for (int reset = 0; reset < 2; reset++) {
+		setup();
+		send_messages(1);
+		h.s->cc.cwnd = h.s->out.flight;
+		assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+		if (reset)
+			assert_int_equal(sctp_reset_stream(h.s, 7, h.now_us), 0);
+		else
+			sctp_shutdown(h.s, h.now_us);
+		assert_int_equal(hand_listen(&h), 0);
+		h.now_us += 100001;
+		hand_give_sack(&h, first, NULL, 0);
+		hand_listen(&h);
+		(void)hand_must(&h, reset ? CHUNK_RE_CONFIG : CHUNK_SHUTDOWN, 0);
+		assert_int_equal(h.said_count, 1);
+		assert_int_equal(sctp_counters(h.s)->gave_up, 1);
+		hand_deinit(&h);
+	}
+}
+
 /* What the peer holds for its order is not passed: dcSCTP would drop it, for its number is below the named one. */
 static void partial_forward_stops_at_what_the_peer_has(void **state)
 {
@@ -859,6 +886,7 @@ int main(void)
 		cmocka_unit_test(partial_retransmits_gives_up_after_limit),
 		cmocka_unit_test(partial_lifetime_of_half_message_takes_a_tsn),
 		cmocka_unit_test(partial_lifetime_unsent_takes_none),
+		cmocka_unit_test(partial_lifetime_unsent_ends_waiting),
 		cmocka_unit_test(partial_forward_stops_at_last_abandoned),
 		cmocka_unit_test(partial_forward_stops_at_what_the_peer_has),
 		cmocka_unit_test(partial_whole_message_is_given_up),
