@@ -150,6 +150,8 @@ void send_drop_tunnel(struct sctp *s)
 		if (c->state == OUT_IN_FLIGHT)
 			o->flight -= c->len;
 		o->counts[c->state]--;
+		if (s->cc.timing && s->cc.timing_tsn == c->tsn)
+			s->cc.timing = false; /* its acknowledgement will not be seen */
 	}
 	o->ring_count = kept;
 }

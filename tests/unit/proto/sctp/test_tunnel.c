@@ -305,6 +305,40 @@ static void tunnel_start_forgets_what_was_kept(void **state)
 	hand_deinit(&h);
 }
 
+/* A round trip that an IP packet was to measure is not waited for: the next kept chunk measures. */
+static void tunnel_start_measures_with_what_is_kept(void **state)
+{
+	struct sctp_send_options o = {.stream = 0, .ppid = 53};
+
+	(void)state;
+	setup(false);
+	send_ok(1, 1000);
+	sctp_tunnel_start(h.s, IP, h.now_us);
+	assert_int_equal(sctp_send(h.s, &o, "ctl", 3, h.now_us), 0);
+	hand_listen(&h);
+	h.now_us += 30000;
+	hand_give_sack(&h, first + 1, NULL, 0);
+	assert_int_equal(sctp_srtt_us(h.s), 30000);
+	hand_deinit(&h);
+}
+
+/* A kept chunk that measures already goes on. */
+static void tunnel_start_keeps_the_measurement_of_a_kept_chunk(void **state)
+{
+	struct sctp_send_options o = {.stream = 0, .ppid = 53};
+
+	(void)state;
+	setup(false);
+	assert_int_equal(sctp_send(h.s, &o, "ctl", 3, h.now_us), 0);
+	hand_listen(&h);
+	send_ok(1, 1000);
+	sctp_tunnel_start(h.s, IP, h.now_us);
+	h.now_us += 30000;
+	hand_give_sack(&h, first + 1, NULL, 0);
+	assert_int_equal(sctp_srtt_us(h.s), 30000);
+	hand_deinit(&h);
+}
+
 /* A gap: nothing for 20 ms, then FORWARD-TSN over what is missing. */
 static void tunnel_gap_is_given_up_after_20_ms(void **state)
 {
@@ -726,6 +760,8 @@ int main(void)
 		cmocka_unit_test(tunnel_small_buffer_is_respected),
 		cmocka_unit_test(tunnel_before_start_obeys_the_window),
 		cmocka_unit_test(tunnel_start_forgets_what_was_kept),
+		cmocka_unit_test(tunnel_start_measures_with_what_is_kept),
+		cmocka_unit_test(tunnel_start_keeps_the_measurement_of_a_kept_chunk),
 		cmocka_unit_test(tunnel_gap_is_given_up_after_20_ms),
 		cmocka_unit_test(tunnel_gap_waits_longer_on_a_long_path),
 		cmocka_unit_test(tunnel_late_packet_closes_gap_without_forward),
