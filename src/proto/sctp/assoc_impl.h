@@ -173,6 +173,8 @@ struct sender {
 	uint16_t *waiting; /* messages of each stream in the queue */
 	uint32_t waiting_count;
 	bool forward_due;
+	uint32_t
+		forward_to; /* that the last one named: less than `advanced` when it had too many streams */
 	uint8_t forward_tries;
 	uint64_t forward_sent_us;
 	uint64_t last_sent_us;
@@ -379,6 +381,7 @@ void send_forward_timeout(struct sctp *s, uint64_t now_us);
 bool send_expire(struct sctp *s, uint64_t now_us);
 /* Writes as many DATA chunks as the windows and the room allow. True when any was written. */
 bool send_data(struct sctp *s, struct bytes_writer *w, uint64_t now_us);
+/* False: no room. An empty packet of its own size always has it. */
 bool send_forward(struct sctp *s, struct bytes_writer *w, uint64_t now_us);
 /* DATA would be written now, if there is room for it. */
 bool send_is_due(const struct sctp *s);

@@ -108,8 +108,9 @@ static bool write_packet(struct sctp *s, struct bytes_writer *w, bool *checksum,
 
 		if (s->in.sack_due || rides)
 			(void)recv_write_sack(s, w, now_us); /* else it stays due */
-		if (s->out.forward_due)
-			(void)send_forward(s, w, now_us); /* else it stays due */
+		/* Without room it is the first of another packet: data would only push it further back. */
+		if (s->out.forward_due && !send_forward(s, w, now_us))
+			return w->used > SCTP_HEADER_BYTES;
 		bool data = may_send_data(s) && send_data(s, w, now_us);
 		/* Looking for data may have given up some whose time was over; control never follows DATA. */
 		if (!data && s->out.forward_due)

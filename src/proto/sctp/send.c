@@ -330,13 +330,17 @@ void send_advance(struct sctp *s, uint64_t now_us)
 	uint64_t age_us = now_us - o->forward_sent_us;
 	bool again = !s->tunnel.on && o->forward_tries > 0 && !o->forward_due &&
 	             age_us > GV_MAX(s->cc.srtt_us, TUNNEL_FORWARD_INTERVAL_US);
+	/* The peer took a part of it: the rest follows. */
+	bool rest = o->forward_tries > 0 && !tsn_before(o->cum_ack, o->forward_to);
 	o->advanced = to;
+	if (moved || rest)
+		o->forward_tries = 0;
 	if (to == o->cum_ack) {
 		o->forward_due = false;
 		assoc_timer_stop(s, TIMER_FORWARD);
+	} else if (rest && !moved) {
+		o->forward_due = true;
 	} else if (moved || again) {
-		if (moved)
-			o->forward_tries = 0;
 		plan_forward(s, now_us);
 	}
 }
@@ -350,7 +354,7 @@ void send_forward_timeout(struct sctp *s, uint64_t now_us)
 }
 
 /* Adds (stream, ssn) or raises the ssn that stands there. False: no room. */
-static bool add_pair(uint16_t pairs[][2], size_t *n, size_t max, const struct out_msg *m)
+static bool add_pair(uint16_t pairs[static FORWARD_PAIRS][2], size_t *n, const struct out_msg *m)
 {
 	for (size_t i = 0; i < *n; i++) {
 		if (pairs[i][0] != m->stream)
@@ -359,7 +363,7 @@ static bool add_pair(uint16_t pairs[][2], size_t *n, size_t max, const struct ou
 			pairs[i][1] = m->ssn;
 		return true;
 	}
-	if (*n == max)
+	if (*n == FORWARD_PAIRS)
 		return false;
 	pairs[*n][0] = m->stream;
 	pairs[*n][1] = m->ssn;
@@ -370,12 +374,9 @@ static bool add_pair(uint16_t pairs[][2], size_t *n, size_t max, const struct ou
 bool send_forward(struct sctp *s, struct bytes_writer *w, uint64_t now_us)
 {
 	uint16_t pairs[FORWARD_PAIRS][2];
-	size_t n = 0, room = w->size - w->used;
+	size_t n = 0;
 	uint32_t to = s->out.advanced;
 
-	if (room < CHUNK_HEADER_BYTES + 4 + 4)
-		return false;
-	size_t max = GV_MIN((room - CHUNK_HEADER_BYTES - 4) / 4, (size_t)FORWARD_PAIRS);
 	for (uint32_t i = 0; i < s->out.ring_count; i++) {
 		const struct out_chunk *c = send_at(s, i);
 
@@ -383,11 +384,13 @@ bool send_forward(struct sctp *s, struct bytes_writer *w, uint64_t now_us)
 			break;
 		if (c->state != OUT_ABANDONED || c->msg == NULL || c->msg->unordered)
 			continue;
-		if (!add_pair(pairs, &n, max, c->msg)) {
-			to = c->tsn - 1; /* the rest with the next one */
+		if (!add_pair(pairs, &n, c->msg)) {
+			to = c->tsn - 1; /* the rest when the peer has taken this */
 			break;
 		}
 	}
+	if (w->size - w->used < CHUNK_HEADER_BYTES + 4 + 4 * n)
+		return false;
 	size_t at = chunk_open(w, CHUNK_FORWARD_TSN, 0);
 	bytes_write_u32(w, to);
 	for (size_t i = 0; i < n; i++) {
@@ -397,6 +400,7 @@ bool send_forward(struct sctp *s, struct bytes_writer *w, uint64_t now_us)
 	chunk_close(w, at);
 	unsigned shift = GV_MIN((unsigned)s->out.forward_tries, 6u);
 	s->out.forward_due = false;
+	s->out.forward_to = to;
 	s->out.forward_sent_us = now_us;
 	if (s->out.forward_tries < UINT8_MAX)
 		s->out.forward_tries++;

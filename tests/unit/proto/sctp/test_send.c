@@ -571,27 +571,60 @@ static void partial_forward_names_each_stream_once(void **state)
 static void partial_forward_in_pieces_follows_sacks(void **state)
 {
 	struct sctp_send_options o = {.ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+	const uint64_t trip_us = 100000;
 	struct chunk_forward f;
 
 	(void)state;
 	setup();
+	send_messages(1);
+	hand_sleep(&h, trip_us);
+	hand_give_sack(&h, first++, NULL, 0);
 	widen(100);
 	for (uint16_t i = 0; i < 200; i++) {
 		o.stream = i;
 		assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
 	}
 	hand_listen(&h);
-	hand_sleep(&h, RTO_INITIAL_US);
+	hand_sleep(&h, cc_rto(h.s));
 	for (uint32_t done = 64; done <= 256; done += 64) {
 		hand_listen(&h);
 		assert_int_equal(chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f),
 		                 CHUNK_OK);
 		assert_int_equal(f.cum, first + GV_MIN(done, 200u) - 1);
-		hand_sleep(&h, 20000);
+		hand_sleep(&h, trip_us);
 		hand_give_sack(&h, f.cum, NULL, 0);
 	}
 	hand_listen(&h);
 	assert_int_equal(h.said_count, 0);
+	hand_deinit(&h);
+}
+
+/* A train of small datagrams has no room for the streams: none is left out for that, the train ends. */
+static void partial_forward_is_not_cut_for_a_train(void **state)
+{
+	struct sctp_send_options o = {.ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+	static uint8_t room[2000];
+	struct batch begun = BATCH_INIT(room, sizeof(room), 0, 0);
+	struct chunk_forward f;
+
+	(void)state;
+	setup();
+	widen(10);
+	for (o.stream = 0; o.stream < 20; o.stream++)
+		assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	hand_listen(&h);
+	hand_sleep(&h, RTO_INITIAL_US);
+	o.reliability = SCTP_RELIABLE;
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	assert_non_null(batch_reserve(&begun, 80));
+	assert_int_equal(sctp_output(h.s, &begun, h.now_us), 0);
+	hand_listen(&h);
+	assert_int_equal(h.packets, 1);
+	assert_int_equal(h.said[0].type, CHUNK_FORWARD_TSN);
+	assert_int_equal(chunk_forward_read(&h.said[0], &f), CHUNK_OK);
+	assert_int_equal(f.cum, first + 19);
+	assert_int_equal(f.pairs, 20);
+	assert_int_equal(h.said[1].type, CHUNK_DATA);
 	hand_deinit(&h);
 }
 
@@ -892,6 +925,7 @@ int main(void)
 		cmocka_unit_test(partial_whole_message_is_given_up),
 		cmocka_unit_test(partial_forward_names_each_stream_once),
 		cmocka_unit_test(partial_forward_in_pieces_follows_sacks),
+		cmocka_unit_test(partial_forward_is_not_cut_for_a_train),
 		cmocka_unit_test(partial_forward_lost_is_repeated_by_sacks),
 		cmocka_unit_test(partial_forward_lost_leaves_what_came_alone),
 		cmocka_unit_test(partial_given_up_before_the_timeout_is_no_timeout),
