@@ -309,9 +309,13 @@ void send_advance(struct sctp *s, uint64_t now_us)
 
 	if (s->tunnel.on) {
 		/* What is not kept and given up may be passed, up to the first kept chunk that is still needed. */
-		while (i < o->ring_count && send_at(s, i)->state >= OUT_ACKED)
-			i++;
 		uint32_t limit = s->tunnel.given_up;
+		if (tsn_before(limit, to))
+			limit = to;
+		for (; i < o->ring_count && send_at(s, i)->state >= OUT_ACKED; i++)
+			if (send_at(s, i)->state == OUT_ABANDONED &&
+			    send_at(s, i)->tsn == limit + 1)
+				limit++; /* nothing of the tunnel stands before it */
 		if (i < o->ring_count && !tsn_before(limit, send_at(s, i)->tsn))
 			limit = send_at(s, i)->tsn - 1;
 		if (tsn_before(to, limit))

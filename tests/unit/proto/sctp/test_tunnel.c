@@ -429,6 +429,50 @@ static void tunnel_forward_waits_for_kept_chunk(void **state)
 	hand_deinit(&h);
 }
 
+/* A kept message that is given up needs no IP packet to be passed, and does not stop those that come later. */
+static void tunnel_kept_message_given_up_is_passed_at_once(void **state)
+{
+	struct sctp_send_options o = {
+		.stream = 0, .ppid = 53, .reliability = SCTP_MAX_RETRANSMITS, .limit = 0};
+
+	(void)state;
+	setup(true);
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	hand_listen(&h);
+	hand_sleep(&h, RTO_INITIAL_US);
+	hand_listen(&h);
+	assert_int_equal(be32_load(hand_must(&h, CHUNK_FORWARD_TSN, 0)->body), first);
+	hand_give_sack(&h, first, NULL, 0);
+	hand_sleep(&h, TUNNEL_BREAKER_US);
+	send_ok(1, 100);
+	hand_deinit(&h);
+}
+
+/* Those that stand behind an IP packet wait for it. */
+static void tunnel_kept_message_given_up_waits_for_the_tunnel(void **state)
+{
+	struct sctp_send_options o = {
+		.stream = 0, .ppid = 53, .reliability = SCTP_MAX_LIFETIME, .limit = 0};
+	static const uint16_t gaps[3][2] = {{3, 3}, {3, 4}, {3, 5}};
+
+	(void)state;
+	setup(true);
+	send_ok(1, 100);
+	assert_int_equal(sctp_send(h.s, &o, "x", 1, h.now_us), 0);
+	hand_listen(&h);
+	send_ok(3, 100);
+	h.now_us += 1000;
+	for (int i = 0; i < 3; i++)
+		hand_give_sack(&h, first - 1, gaps[i], 1);
+	assert_int_equal(h.s->out.counts[OUT_ABANDONED], 1);
+	assert_int_equal(h.s->out.advanced, first - 1);
+	hand_sleep(&h, TUNNEL_GIVE_UP_MIN_US);
+	hand_listen(&h);
+	assert_true(hand_count(&h, CHUNK_FORWARD_TSN) > 0);
+	assert_true(tsn_before(first, h.s->out.advanced));
+	hand_deinit(&h);
+}
+
 /* A kept chunk lost twice: later traffic shows it again, without waiting for T3. */
 static void tunnel_repeated_kept_chunk_lost_again_is_seen(void **state)
 {
@@ -766,6 +810,8 @@ int main(void)
 		cmocka_unit_test(tunnel_gap_waits_longer_on_a_long_path),
 		cmocka_unit_test(tunnel_late_packet_closes_gap_without_forward),
 		cmocka_unit_test(tunnel_forward_waits_for_kept_chunk),
+		cmocka_unit_test(tunnel_kept_message_given_up_is_passed_at_once),
+		cmocka_unit_test(tunnel_kept_message_given_up_waits_for_the_tunnel),
 		cmocka_unit_test(tunnel_repeated_kept_chunk_lost_again_is_seen),
 		cmocka_unit_test(tunnel_repeated_kept_chunk_is_given_its_time),
 		cmocka_unit_test(tunnel_forward_is_paced),
