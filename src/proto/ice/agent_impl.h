@@ -206,6 +206,8 @@ int ice_check_output(struct ice_agent *a, struct ice_packet *out, uint64_t now_u
 uint64_t ice_check_deadline(struct ice_agent *a);
 /* Ends the check of this pair without an answer. */
 void ice_check_fail(struct ice_agent *a, struct ice_pair *p);
+/* The same, but another check begins: no longer valid, nor to be nominated. */
+void ice_check_again(const struct ice_agent *a, struct ice_pair *p);
 /* Writes a Binding request for this pair. */
 void ice_check_write(struct ice_agent *a, const struct ice_pair *p, const uint8_t *id,
                      bool controlling, bool nominates, struct ice_packet *out);

@@ -129,6 +129,14 @@ void ice_check_fail(struct ice_agent *a, struct ice_pair *p)
 	p->valid = false;
 }
 
+void ice_check_again(const struct ice_agent *a, struct ice_pair *p)
+{
+	p->nominate = false;
+	p->valid = false;
+	p->state = ICE_PAIR_WAITING;
+	p->sent_max = a->timing->sent_max;
+}
+
 static bool has_run_out(const struct ice_pair *p, uint64_t now_us)
 {
 	return p->state == ICE_PAIR_IN_PROGRESS && p->sent >= p->sent_max && p->due_us <= now_us;
@@ -146,12 +154,10 @@ void ice_check_expire(struct ice_agent *a, uint64_t now_us)
 	for (struct ice_pair *p = ice_pair_next(a, NULL); p != NULL; p = ice_pair_next(a, p)) {
 		if (!has_run_out(p, now_us))
 			continue;
-		if (is_worth_more(a, p)) {
-			p->state = ICE_PAIR_WAITING;
-			p->sent_max = a->timing->sent_max;
-		} else {
+		if (is_worth_more(a, p))
+			ice_check_again(a, p);
+		else
 			ice_check_fail(a, p);
-		}
 	}
 }
 

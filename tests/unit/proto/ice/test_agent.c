@@ -21,7 +21,8 @@ struct wire {
 	struct ice_agent *a[2];
 	struct seen seen[2];
 	uint64_t now_us;
-	struct netaddr dead; /* packets from and to this address are lost */
+	struct netaddr dead;          /* packets from and to this address are lost */
+	struct netaddr no_nomination; /* of those from this address only USE-CANDIDATE */
 };
 
 static void take_events(struct wire *w, unsigned i)
@@ -45,6 +46,13 @@ static void take_events(struct wire *w, unsigned i)
 	}
 }
 
+static bool nominates(const struct ice_packet *p)
+{
+	struct stun_msg m;
+
+	return stun_msg_parse(p->data, p->len, &m) == STUN_MSG_OK && m.use_candidate;
+}
+
 static void pump(struct wire *w)
 {
 	struct ice_packet p;
@@ -57,7 +65,8 @@ static void pump(struct wire *w)
 				again = true;
 				w->seen[i].packets++;
 				if (netaddr_equal(&p.local, &w->dead) ||
-				    netaddr_equal(&p.remote, &w->dead))
+				    netaddr_equal(&p.remote, &w->dead) ||
+				    (netaddr_equal(&p.local, &w->no_nomination) && nominates(&p)))
 					continue;
 				ice_input(w->a[1 - i], &p.remote, &p.local, p.data, p.len,
 				          w->now_us);
@@ -307,6 +316,49 @@ static void agents_with_two_paths_change_and_return(void **state)
 	wire_deinit(&w);
 }
 
+/*
+ * The better path dies after its check and before the nomination is answered. The other one is valid by then, or only
+ * much later, when the first nomination has been given up.
+ */
+static void agents_select_another_path_when_the_nominated_one_died(void **state)
+{
+	static const uint64_t late_us[] = {0, 14 * S};
+	struct netaddr best = addr("192.0.2.1:4000"), other = addr("198.51.100.1:4000");
+	struct wire w;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		wire_init(&w, ICE_MODE_GOVPN);
+		add_host(w.a[0], "192.0.2.1:4000", 0, w.now_us);
+		add_host(w.a[1], "192.0.2.2:4000", 0, w.now_us);
+		exchange_creds(&w);
+		add_remote(w.a[0], "192.0.2.2:4000", 0, w.now_us);
+		add_remote(w.a[1], "192.0.2.1:4000", 0, w.now_us);
+		if (late_us[i] == 0) {
+			add_host(w.a[0], "198.51.100.1:4000", 5, w.now_us);
+			add_remote(w.a[1], "198.51.100.1:4000", 5, w.now_us);
+		}
+		w.no_nomination = best;
+		run(&w, 100 * MS);
+		assert_true(w.seen[0].valid > 0);
+		w.dead = best;
+		run(&w, late_us[i]);
+		assert_int_equal(w.seen[0].selected, 0);
+		if (late_us[i] != 0) {
+			add_host(w.a[0], "198.51.100.1:4000", 5, w.now_us);
+			add_remote(w.a[1], "198.51.100.1:4000", 5, w.now_us);
+		}
+		run(&w, 4 * S);
+		assert_true(netaddr_equal(&w.seen[0].local, &other));
+		assert_true(netaddr_equal(&w.seen[1].remote, &other));
+		/* The better one comes back. */
+		w.dead = w.no_nomination = (struct netaddr){0};
+		run(&w, 70 * S);
+		assert_true(netaddr_equal(&w.seen[0].local, &best));
+		wire_deinit(&w);
+	}
+}
+
 /* The same when the side that moves is the controlled one and traffic still reaches the other. */
 static void agent_controlled_moves_and_the_peer_follows(void **state)
 {
@@ -457,6 +509,7 @@ int main(void)
 		cmocka_unit_test(agents_busy_send_only_consent),
 		cmocka_unit_test(agent_without_answers_loses_consent_after_30_s),
 		cmocka_unit_test(agents_with_two_paths_change_and_return),
+		cmocka_unit_test(agents_select_another_path_when_the_nominated_one_died),
 		cmocka_unit_test(agent_controlled_moves_and_the_peer_follows),
 		cmocka_unit_test(agent_with_a_new_address_is_followed),
 		cmocka_unit_test(agent_that_lost_its_address_says_so_when_consent_ends),
