@@ -96,6 +96,7 @@ static void world_open(struct world *w, uint64_t seed)
 	rig_prepare(&w->r);
 	(void)snprintf(w->r.db, sizeof(w->r.db), PATH); /* fits */
 	w->r.config.limits.change = w->r.config.limits.create = free;
+	w->r.config.limits.picture = free;
 	w->r.config.limits.request = w->r.config.limits.message = free;
 	rig_start(&w->r);
 	for (unsigned i = 0; i < COMPUTERS; i++)

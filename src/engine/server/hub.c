@@ -212,6 +212,9 @@ int hub_new(struct hub **out, const struct hub_config *config, const struct hub_
 	if (r == 0)
 		r = quota_table_new(&h->logins, &h->limits.login, QUOTA_BLOCKS, rng_u32(&h->rng));
 	if (r == 0)
+		r = quota_table_new(&h->pictures, &h->limits.picture, QUOTA_BLOCKS,
+		                    rng_u32(&h->rng));
+	if (r == 0)
 		r = store_counts(h->store, &h->stats.networks, &h->stats.members);
 	if (r == 0)
 		r = store_failures_count(h->store, &h->failures);
@@ -281,6 +284,7 @@ void hub_free(struct hub *h)
 	quota_table_free(h->changes);
 	quota_table_free(h->creates);
 	quota_table_free(h->logins);
+	quota_table_free(h->pictures);
 	mem_free(h);
 }
 

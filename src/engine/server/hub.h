@@ -38,10 +38,13 @@ struct store;
 
 #define HUB_AUTH_TIMEOUT_US (10 * UINT64_C(1000000))
 /* From the notice of a shutdown until the connections are closed. */
-#define HUB_SHUTDOWN_S        1
-#define HUB_NAMES_MAX         16
-#define HUB_STUN_MAX          8
-#define HUB_NETWORKS_CONN     64  /* networks that one computer is connected to at a time */
+#define HUB_SHUTDOWN_S    1
+#define HUB_NAMES_MAX     16
+#define HUB_STUN_MAX      8
+#define HUB_NETWORKS_CONN 64 /* networks that one computer is connected to at a time */
+/* A picture costs one token, another for each so many members or bytes of document. */
+#define HUB_PICTURE_MEMBERS   64
+#define HUB_PICTURE_BYTES     32768
 #define HUB_CLOCK_AHEAD_MAX_S 900 /* a signing time further in the future is refused */
 
 struct hub_time {
@@ -59,8 +62,10 @@ struct hub_limits {
 	struct quota_rate message; /* of one connection, of any type */
 	struct quota_rate request; /* of one connection, without offers, answers and candidates */
 	struct quota_rate change;  /* of one address block: what writes or reads much */
-	struct quota_rate create;  /* of one address block: networks */
-	struct quota_rate login;   /* of one address block: connections */
+	struct quota_rate
+		picture; /* of one key: networks shown with their members, see HUB_PICTURE_MEMBERS */
+	struct quota_rate create; /* of one address block: networks */
+	struct quota_rate login;  /* of one address block: connections */
 };
 
 /* What a person's server may take. */
@@ -73,6 +78,7 @@ struct hub_limits {
 	                     .members = 4096,                                    \
 	                     .message = {.per_minute = 200 * 60, .burst = 8192}, \
 	                     .request = {.per_minute = 20 * 60, .burst = 400},   \
+	                     .picture = {.per_minute = 120, .burst = 400},       \
 	                     .create = {.per_minute = 4, .burst = 64},           \
 	                     .change = {.per_minute = 60, .burst = 120},         \
 	                     .login = {.per_minute = 6000, .burst = 12000}})

@@ -111,7 +111,7 @@ struct hub {
 	size_t n_stun;
 	int64_t address_rest_s, expire_s;
 	struct rng rng;
-	struct quota_table *changes, *creates, *logins;
+	struct quota_table *changes, *creates, *logins, *pictures;
 
 	struct hub_conn *conns, *waiting, *ready;
 	struct hub_conn *by_key;                  /* hash of logged-in connections */

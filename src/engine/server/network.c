@@ -57,6 +57,10 @@ int network_reply(struct hub_request *q, enum msg_type type, const struct store_
 
 	if (r < 0)
 		return err_up(r);
+	quota_table_charge(
+		q->hub->pictures, q->conn->key,
+		(uint32_t)(1 + n_members / HUB_PICTURE_MEMBERS + n->document_n / HUB_PICTURE_BYTES),
+		q->t->us);
 	memcpy(m.network.network_id, n->id, NETID_SIZE);
 	m.network.computers = mem_new_array(struct msg_computer, n_members);
 	m.network.n_computers = n_members;

@@ -10,8 +10,13 @@
 
 #define WAYS 8 /* neighbours among which a table looks for room */
 
+/* An address block is family and address, the rest is zero. */
+struct id {
+	uint8_t b[QUOTA_KEY_SIZE];
+};
+
 struct entry {
-	struct netaddr block;
+	struct id id;
 	struct quota_bucket bucket;
 };
 
@@ -92,18 +97,75 @@ void quota_table_free(struct quota_table *t)
 	mem_free(t);
 }
 
-bool quota_table_take(struct quota_table *t, const struct netaddr *a, uint64_t now_us)
+static uint32_t hash(const struct id *id, uint32_t seed)
 {
-	struct netaddr block = quota_block(a);
-	struct entry *set = &t->entries[(netaddr_hash(&block, t->seed) % t->sets) * WAYS];
-	struct entry *oldest = set;
+	uint64_t h = seed * 0x9e3779b97f4a7c15u, part;
+
+	for (size_t i = 0; i < sizeof(id->b); i += sizeof(part)) {
+		memcpy(&part, id->b + i, sizeof(part));
+		h = (h ^ part) * 0xbf58476d1ce4e5b9u;
+		h ^= h >> 29;
+	}
+	return (uint32_t)(h ^ (h >> 32));
+}
+
+static struct entry *neighbours(const struct quota_table *t, const struct id *id)
+{
+	return &t->entries[(hash(id, t->seed) % t->sets) * WAYS];
+}
+
+/* The bucket of `id`; a new one is full, and the oldest neighbour makes room for it. */
+static struct quota_bucket *take_bucket(struct quota_table *t, const struct id *id)
+{
+	struct entry *set = neighbours(t, id), *oldest = set;
 
 	for (unsigned i = 0; i < WAYS; i++) {
-		if (netaddr_equal(&set[i].block, &block))
-			return quota_take(&set[i].bucket, &t->rate, now_us);
+		if (memcmp(&set[i].id, id, sizeof(*id)) == 0)
+			return &set[i].bucket;
 		if (set[i].bucket.at_us < oldest->bucket.at_us)
 			oldest = &set[i];
 	}
-	*oldest = (struct entry){.block = block};
-	return quota_take(&oldest->bucket, &t->rate, now_us);
+	*oldest = (struct entry){.id = *id};
+	return &oldest->bucket;
+}
+
+bool quota_table_take(struct quota_table *t, const struct netaddr *a, uint64_t now_us)
+{
+	struct netaddr block = quota_block(a);
+	struct id id = {.b = {block.family}};
+
+	_Static_assert(1 + sizeof(block.ip) <= sizeof(id.b), "an address fits");
+	memcpy(id.b + 1, block.ip, sizeof(block.ip));
+	return quota_take(take_bucket(t, &id), &t->rate, now_us);
+}
+
+uint32_t quota_table_wait_s(const struct quota_table *t, const uint8_t key[static QUOTA_KEY_SIZE],
+                            uint64_t now_us)
+{
+	struct id id;
+
+	memcpy(id.b, key, sizeof(id.b));
+	const struct entry *set = neighbours(t, &id);
+	uint64_t one = token_us(&t->rate);
+
+	for (unsigned i = 0; i < WAYS; i++) {
+		const struct quota_bucket *b = &set[i].bucket;
+
+		if (memcmp(&set[i].id, &id, sizeof(id)) == 0 &&
+		    used_now(b, now_us) + one > one * t->rate.burst)
+			return quota_wait_s(b, &t->rate, now_us);
+	}
+	return 0;
+}
+
+void quota_table_charge(struct quota_table *t, const uint8_t key[static QUOTA_KEY_SIZE],
+                        uint32_t tokens, uint64_t now_us)
+{
+	struct id id;
+
+	memcpy(id.b, key, sizeof(id.b));
+	struct quota_bucket *b = take_bucket(t, &id);
+
+	b->used_us = used_now(b, now_us) + tokens * token_us(&t->rate);
+	b->at_us = now_us;
 }

@@ -180,6 +180,16 @@ static bool is_costly(enum msg_type type)
 	       type == MSG_GET_COMPUTER_NETWORKS;
 }
 
+/*
+ * Those answered with a network and all its members, and told to them. What that costs depends on the network, so it is taken
+ * when it is known (network_reply()), and of the key: each new connection would begin anew.
+ */
+static bool is_picture(enum msg_type type)
+{
+	return type == MSG_CREATE_NETWORK || type == MSG_JOIN_NETWORK ||
+	       type == MSG_CONNECT_NETWORK;
+}
+
 static int handle(struct hub_request *q)
 {
 	struct hub *h = q->hub;
@@ -196,6 +206,12 @@ static int handle(struct hub_request *q)
 	if (is_costly(type) && !quota_table_take(h->changes, &q->conn->remote, q->t->us)) {
 		q->retry_after_s = 60;
 		return hub_refuse(q, MSG_ERROR_RATE_LIMITED, "too many requests from your address");
+	}
+	if (is_picture(type) && q->conn->is_authenticated) {
+		q->retry_after_s = quota_table_wait_s(h->pictures, q->conn->key, q->t->us);
+		if (q->retry_after_s > 0)
+			return hub_refuse(q, MSG_ERROR_RATE_LIMITED,
+			                  "connecting to networks too often");
 	}
 	hub_handler_fn fn = handlers[type];
 	return fn != NULL ? fn(q) : hub_refuse(q, MSG_ERROR_BAD_REQUEST, "not a request");

@@ -273,6 +273,70 @@ static void presence_flood_of_one_that_does_not_read_is_bounded(void **state)
 	close_party(&p);
 }
 
+/* Connects and disconnects until it is refused; gives how often that went well. */
+static unsigned come_and_go(struct rig_computer *c, const struct rig_net *n)
+{
+	struct msg bye = {.type = MSG_DISCONNECT_NETWORK};
+	unsigned times = 0;
+
+	memcpy(bye.network_ref.network_id, n->doc->network_id, NETID_SIZE);
+	for (; rig_connect_network(c, n) == MSG_NETWORK_CONNECTED; times++)
+		assert_int_equal(rig_request(c, &bye), MSG_NETWORK_DISCONNECTED);
+	assert_int_equal(c->m.error.code, MSG_ERROR_RATE_LIMITED);
+	return times;
+}
+
+static void presence_coming_and_going_is_limited_by_the_size_of_the_network(void **state)
+{
+	const struct quota_rate picture = HUB_LIMITS_DEFAULT.picture;
+	struct party p;
+
+	(void)state;
+	rig_prepare(&p.r);
+	p.r.config.limits.message = (struct quota_rate){.per_minute = 100000, .burst = 100000};
+	p.r.config.limits.request = (struct quota_rate){.per_minute = 100000, .burst = 100000};
+	start_party(&p);
+	assert_int_equal(come_and_go(&p.b, &p.n), picture.burst - 1); /* it joined before */
+	uint32_t wait_s = p.b.m.error.retry_after_s;
+	assert_in_range(wait_s, 1, 60);
+	/* Not of the connection: another one does not help. It does not concern others. */
+	rig_disconnect(&p.b);
+	rig_connect(&p.b);
+	assert_int_equal(rig_authenticate(&p.b, RIG_HOST), MSG_AUTHENTICATED);
+	assert_int_equal(come_and_go(&p.b, &p.n), 0);
+	assert_int_equal(rig_join(&p.b, &p.n, p.n.link, "b"), MSG_ERROR);
+	assert_int_equal(p.b.m.error.code, MSG_ERROR_RATE_LIMITED);
+	assert_int_equal(rig_connect_network(&p.owner, &p.n), MSG_NETWORK_CONNECTED);
+	rig_advance(&p.r, wait_s);
+	assert_true(come_and_go(&p.b, &p.n) > 0);
+	/* What is larger is shown less often: by a document as large as possible, and by many members. */
+	for (unsigned i = 0; i < 4000; i++) {
+		uint8_t key[SIG_KEY_SIZE] = {(uint8_t)i, (uint8_t)(i >> 8), 7};
+
+		assert_int_equal(document_ban(p.n.doc, key), DOCUMENT_OK);
+	}
+	rig_net_sign(&p.n);
+	assert_int_equal(rig_update(&p.owner, &p.n), MSG_DOCUMENT_UPDATED);
+	rig_drain(&p.b);
+	rig_advance(&p.r, 600);
+	unsigned each = 1 + (unsigned)p.n.bytes.len / HUB_PICTURE_BYTES;
+	assert_in_range(each, 4, 5);
+	assert_in_range(come_and_go(&p.b, &p.n), picture.burst / each, picture.burst / each + 1);
+	for (unsigned i = 0; i < 3 * HUB_PICTURE_MEMBERS; i++) {
+		struct store_member m = {.key = {(uint8_t)i, 9},
+		                         .address = 0x0a010280 + i,
+		                         .admission = p.b.key, /* any bytes do */
+		                         .admission_n = sizeof(p.b.key)};
+
+		(void)snprintf(m.label, sizeof(m.label), "m%u", i); /* fits */
+		assert_int_equal(store_member_add(p.r.store, p.n.doc->network_id, &m), STORE_OK);
+	}
+	rig_advance(&p.r, 600);
+	each += 3;
+	assert_in_range(come_and_go(&p.b, &p.n), picture.burst / each, picture.burst / each + 1);
+	close_party(&p);
+}
+
 static void presence_slow_reader_is_closed(void **state)
 {
 	struct party p;
@@ -372,6 +436,7 @@ int main(void)
 		cmocka_unit_test(presence_offer_to_disconnected_member_is_refused),
 		cmocka_unit_test(presence_offer_between_two_networks_is_refused),
 		cmocka_unit_test(presence_flood_of_one_that_does_not_read_is_bounded),
+		cmocka_unit_test(presence_coming_and_going_is_limited_by_the_size_of_the_network),
 		cmocka_unit_test(presence_slow_reader_is_closed),
 		cmocka_unit_test(presence_full_queues_close_the_longest),
 		cmocka_unit_test(presence_too_many_networks_at_a_time_are_refused),

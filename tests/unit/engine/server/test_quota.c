@@ -97,6 +97,25 @@ static void quota_table_full_still_works(void **state)
 	quota_table_free(t);
 }
 
+static void quota_table_of_keys_takes_what_it_has_not(void **state)
+{
+	const struct quota_rate rate = {.per_minute = 60, .burst = 4};
+	struct quota_table *t = NULL;
+	const uint8_t a[QUOTA_KEY_SIZE] = {1}, b[QUOTA_KEY_SIZE] = {[QUOTA_KEY_SIZE - 1] = 1};
+
+	(void)state;
+	assert_int_equal(quota_table_new(&t, &rate, 64, 7), 0);
+	assert_int_equal(quota_table_wait_s(t, a, SECOND), 0);
+	quota_table_charge(t, a, 3, SECOND);
+	assert_int_equal(quota_table_wait_s(t, a, SECOND), 0);
+	quota_table_charge(t, a, 11, SECOND); /* ten too many */
+	assert_int_equal(quota_table_wait_s(t, a, SECOND), 11);
+	assert_int_equal(quota_table_wait_s(t, b, SECOND), 0);
+	assert_int_equal(quota_table_wait_s(t, a, 11 * SECOND), 1);
+	assert_int_equal(quota_table_wait_s(t, a, 12 * SECOND), 0);
+	quota_table_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -105,6 +124,7 @@ int main(void)
 		cmocka_unit_test(quota_block_is_one_address_or_a_slash_56),
 		cmocka_unit_test(quota_table_counts_each_block_by_itself),
 		cmocka_unit_test(quota_table_full_still_works),
+		cmocka_unit_test(quota_table_of_keys_takes_what_it_has_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
