@@ -593,6 +593,7 @@ static void partial_forward_in_pieces_follows_sacks(void **state)
 				chunk_forward_read(hand_must(&h, CHUNK_FORWARD_TSN, 0), &f),
 				CHUNK_OK);
 			assert_int_equal(f.cum, first + GV_MIN(done, 200u) - 1);
+			assert_int_equal(h.s->out.forward_tries, 1);
 			hand_sleep(&h, trip_us);
 			hand_give_sack(&h, f.cum, NULL, 0);
 		}
