@@ -320,7 +320,7 @@ static void send_one(struct duel *r, enum side side)
 		if (k == KIND_LOSSY)
 			o.reliability = timed ? SCTP_MAX_LIFETIME : SCTP_MAX_RETRANSMITS;
 		int result = sctp_send(r->ours, &o, r->out, len, r->now_us);
-		CHECK(r, result == SCTP_OK || result == SCTP_FULL || result == SCTP_BAD_STREAM);
+		CHECK(r, result == SCTP_OK || result == SCTP_FULL || result == SCTP_RESETTING);
 		f->sent[k] += result == SCTP_OK;
 		return;
 	}

@@ -180,7 +180,7 @@ static void send_message(struct sim *s, int side)
 	bool down = !sctp_is_up(s->net->end[side]);
 	bool reset = k == KIND_RESET && reset_is_wanted(s->net->end[side], streams[k]);
 	CHECK(s, r == SCTP_OK || r == SCTP_FULL || (r == SCTP_NOT_UP && down) ||
-	                 (r == SCTP_BAD_STREAM && reset));
+	                 (r == SCTP_RESETTING && reset));
 	f->sent[k] += r == SCTP_OK;
 }
 

@@ -357,6 +357,8 @@ static bool send_channel_output(struct shard *s, struct link *l)
 
 		if (r == SCTP_FULL || r == SCTP_NOT_UP || r < 0)
 			return false;
+		if (r == SCTP_RESETTING)
+			return true; /* what is behind it waits too, but not `ctl` */
 		dcep_output_done(l->keys.dcep);
 	}
 	return true;

@@ -137,7 +137,10 @@ int dcep_open(struct dcep *d, const struct dcep_params *params, uint16_t *stream
 int dcep_open_negotiated(struct dcep *d, const struct dcep_params *params, uint16_t stream)
 	gv_must_check gv_nonnull(1, 2);
 
-/* Closes: a stream reset waits in dcep_output(); CLOSED comes when the peer reset its side. 0, DCEP_NO_CHANNEL. */
+/*
+ * Closes: a stream reset waits in dcep_output(); CLOSED comes when the peer reset its side. Returns 0,
+ * DCEP_NO_CHANNEL (also while it closes), DCEP_FULL (too much waits in dcep_output()); -ENOMEM.
+ */
 int dcep_close(struct dcep *d, uint16_t stream) gv_must_check gv_nonnull(1);
 
 /*
@@ -157,8 +160,8 @@ void dcep_stream_reset(struct dcep *d, uint16_t stream) gv_nonnull(1);
 
 /*
  * Next thing to send: 1 and *out, or 0. It stays the next one until dcep_output_done(), so that an owner can try
- * again later when sctp_send() says SCTP_FULL, or SCTP_BAD_STREAM because the stream is still being reset for the
- * channel that had it before.
+ * again later when sctp_send() says SCTP_FULL, or SCTP_RESETTING because the stream is still being reset for the
+ * channel that had it before. What fails otherwise is for the owner to drop.
  */
 int dcep_output(struct dcep *d, struct dcep_output *out) gv_must_check gv_nonnull(1, 2);
 void dcep_output_done(struct dcep *d) gv_nonnull(1);

@@ -106,6 +106,7 @@ enum sctp_result {
 	SCTP_NOT_UP = 2,     /* not established */
 	SCTP_TOO_LARGE = 3,  /* above the peer's or our message limit */
 	SCTP_BAD_STREAM = 4, /* above the negotiated number of streams */
+	SCTP_RESETTING = 5,  /* the stream is being reset: try later */
 };
 
 /* Monotonic counters; read by the owner at any time. */
@@ -147,14 +148,14 @@ bool sctp_is_up(const struct sctp *s) gv_nonnull(1);
 /*
  * Queues one message (copied, len > 0). In tunnel mode a message is at most SCTP_KEPT_BYTES_MAX, else SCTP_TOO_LARGE: the
  * fragments of one message have adjacent TSNs, and nothing may hold the tunnel up between them.
- * Returns 0, SCTP_FULL, SCTP_NOT_UP, SCTP_TOO_LARGE, SCTP_BAD_STREAM; -EINVAL, -ENOMEM.
+ * Returns 0, SCTP_FULL, SCTP_NOT_UP, SCTP_TOO_LARGE, SCTP_BAD_STREAM, SCTP_RESETTING; -EINVAL, -ENOMEM.
  */
 int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *data, size_t len,
               uint64_t now_us) gv_must_check gv_nonnull(1, 2);
 
 /*
  * Resets our outgoing stream (RFC 6525), which closes a data channel: after what is queued on it was sent. Until
- * the peer agreed, sctp_send() on it gives SCTP_BAD_STREAM. Returns 0, SCTP_FULL (too many at once), SCTP_NOT_UP,
+ * the peer agreed, sctp_send() on it gives SCTP_RESETTING. Returns 0, SCTP_FULL (too many at once), SCTP_NOT_UP,
  * SCTP_BAD_STREAM (no such stream, or the peer cannot reset); -ENOMEM.
  */
 int sctp_reset_stream(struct sctp *s, uint16_t stream, uint64_t now_us) gv_must_check gv_nonnull(1);

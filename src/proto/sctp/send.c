@@ -602,8 +602,10 @@ int sctp_send(struct sctp *s, const struct sctp_send_options *o, const void *dat
 		return SCTP_NOT_UP;
 	if (len == 0)
 		return err_here(-EINVAL);
-	if (o->stream >= s->out_streams || reset_is_wanted(s, o->stream))
+	if (o->stream >= s->out_streams)
 		return SCTP_BAD_STREAM;
+	if (reset_is_wanted(s, o->stream))
+		return SCTP_RESETTING;
 	size_t most = s->config.peer_max_message_bytes > 0 ? s->config.peer_max_message_bytes
 	                                                   : s->config.max_message_bytes;
 	most = GV_MIN(most, (size_t)SCTP_MESSAGE_BYTES_MAX);

@@ -213,6 +213,26 @@ static void dataplane_peer_aborts_gives_link_down(void **state)
 	rogue_stop(&g);
 }
 
+static bool ack_at_peer(const struct rogue *r)
+{
+	return dcep_counters(r->dcep)->bad_message >
+	       0; /* of a channel that its table does not know */
+}
+
+/* The stream is still being reset for what it was refused for: the ACK waits for that and is not lost. */
+static void dataplane_channel_on_reused_stream_is_acknowledged(void **state)
+{
+	static const uint8_t bad[] = {3}, open[12] = {3};
+	const struct sctp_send_options o = {.stream = 4, .ppid = DCEP_PPID_CONTROL};
+
+	(void)state;
+	start_up(DATAPLANE_DTLS_SERVER);
+	assert_int_equal(sctp_send(g.sctp, &o, bad, sizeof(bad), clock_now_us()), SCTP_OK);
+	assert_int_equal(sctp_send(g.sctp, &o, open, sizeof(open), clock_now_us()), SCTP_OK);
+	rogue_run(&g, ack_at_peer, "ACK");
+	rogue_stop(&g);
+}
+
 static bool all_gone(const struct rogue *r)
 {
 	return r->events[DATAPLANE_EVENT_PEER_GONE] == 2 &&
@@ -902,6 +922,7 @@ int main(void)
 		cmocka_unit_test(dataplane_ctl_flood_ends_link),
 		cmocka_unit_test(dataplane_link_del_polite_tells_peer),
 		cmocka_unit_test(dataplane_peer_aborts_gives_link_down),
+		cmocka_unit_test(dataplane_channel_on_reused_stream_is_acknowledged),
 		cmocka_unit_test(dataplane_del_of_anything_is_answered),
 		cmocka_unit_test(dataplane_event_fd_is_readable_until_all_are_taken),
 		cmocka_unit_test(dataplane_commands_on_unknown_handles_are_ignored),

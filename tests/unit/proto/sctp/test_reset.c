@@ -83,7 +83,7 @@ static void reset_both_ways_between_associations(void **state)
 			assert_int_equal(sctp_send(net->end[0], &o, "x", 1, net->now_us), 0);
 		assert_int_equal(sctp_reset_stream(net->end[0], 6, net->now_us), 0);
 		assert_int_equal(sctp_reset_stream(net->end[0], 6, net->now_us), 0);
-		assert_int_equal(sctp_send(net->end[0], &o, "x", 1, net->now_us), SCTP_BAD_STREAM);
+		assert_int_equal(sctp_send(net->end[0], &o, "x", 1, net->now_us), SCTP_RESETTING);
 		sctp_net_run(net, net->now_us + 60000000);
 		/* All of it came before the reset, and numbering begins anew. */
 		assert_int_equal(net->messages[1], 20 * (round + 1));
