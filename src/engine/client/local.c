@@ -154,10 +154,17 @@ void local_pump(struct mesh *m, uint64_t now_us)
 
 void mesh_set_addresses(struct mesh *m, const struct netaddr *addrs, size_t n, uint64_t now_us)
 {
+	struct netaddr old[MESH_MAX_ADDRESSES];
+	size_t n_old = m->n_addresses;
+
 	n = GV_MIN(n, (size_t)MESH_MAX_ADDRESSES);
-	for (size_t i = 0; i < m->n_addresses; i++) {
-		if (!holds(addrs, n, &m->addresses[i])) {
-			struct netaddr base = local_with_port(m, &m->addresses[i]);
+	memcpy(old, m->addresses, sizeof(old));
+	/* First: a link that loses its path to an address that goes has all others asked anew. */
+	memcpy(m->addresses, addrs, n * sizeof(addrs[0]));
+	m->n_addresses = n;
+	for (size_t i = 0; i < n_old; i++) {
+		if (!holds(addrs, n, &old[i])) {
+			struct netaddr base = local_with_port(m, &old[i]);
 
 			log_info("address.gone", LOG_ADDR("address", &base));
 			remove_base(m, &base, now_us);
@@ -166,7 +173,7 @@ void mesh_set_addresses(struct mesh *m, const struct netaddr *addrs, size_t n, u
 	for (size_t i = 0; i < n; i++) {
 		struct netaddr base = local_with_port(m, &addrs[i]);
 
-		if (base.port == 0 || holds(m->addresses, m->n_addresses, &addrs[i]))
+		if (base.port == 0 || holds(old, n_old, &addrs[i]))
 			continue;
 		/* The list is ranked best first; IPv6 is preferred within the type (RFC 8421). */
 		uint16_t pref = (uint16_t)(65535u - i - (base.family == NETADDR_IP4 ? 100u : 0u));
@@ -177,8 +184,6 @@ void mesh_set_addresses(struct mesh *m, const struct netaddr *addrs, size_t n, u
 		if (gather_add_base(m->gather, &base, now_us) == GATHER_OK && m->n_stun > 0)
 			m->cands_done = false;
 	}
-	memcpy(m->addresses, addrs, n * sizeof(addrs[0]));
-	m->n_addresses = n;
 	local_pump(m, now_us);
 }
 

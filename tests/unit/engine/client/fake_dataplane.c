@@ -25,6 +25,8 @@ struct fake_link {
 	struct dataplane_link_shared *shared;
 };
 
+#define STUN_FROM 8
+
 struct dataplane {
 	unsigned index;
 	struct mesh *mesh;
@@ -34,6 +36,9 @@ struct dataplane {
 	unsigned allowed;
 	bool refuses;        /* deletions */
 	uint8_t stun_id[12]; /* of the last message to nobody here */
+	/* Where such messages were sent from, and how often; the last place counts the rest. */
+	struct netaddr stun_from[STUN_FROM];
+	unsigned stun_count[STUN_FROM];
 };
 
 struct under_way {
@@ -95,6 +100,23 @@ void fake_refuse(unsigned i, bool refuse)
 const uint8_t *fake_stun_id(unsigned i)
 {
 	return planes[i].stun_id;
+}
+
+/* The place of this address in the list; a new address gets one. */
+static unsigned stun_place(struct dataplane *d, const struct netaddr *local)
+{
+	unsigned k = 0;
+
+	while (k < STUN_FROM - 1 && d->stun_from[k].family != NETADDR_NONE &&
+	       !netaddr_ip_equal(&d->stun_from[k], local))
+		k++;
+	d->stun_from[k] = *local;
+	return k;
+}
+
+unsigned fake_stun_sent(unsigned i, const struct netaddr *local)
+{
+	return planes[i].stun_count[stun_place(&planes[i], local)];
 }
 
 static void post(unsigned from, unsigned to, enum dataplane_event_type type, uint32_t link,
@@ -461,11 +483,12 @@ int dataplane_send_raw(struct dataplane *d, uint32_t net, const struct netaddr *
 	int to = computer_of(remote);
 
 	(void)net;
-	(void)local;
-	if (to >= 0 && len > 0)
+	if (to >= 0 && len > 0) {
 		post(d->index, (unsigned)to, DATAPLANE_EVENT_STUN, 0, 0, data, len);
-	else if (len >= 20)
+	} else if (len >= 20) {
 		memcpy(d->stun_id, (const uint8_t *)data + 8, sizeof(d->stun_id));
+		d->stun_count[stun_place(d, local)]++;
+	}
 	return 0;
 }
 

@@ -118,6 +118,24 @@ static void mesh_quiet_path_asks_the_stun_servers(void **state)
 	assert_memory_not_equal(id, fake_stun_id(0), sizeof(id));
 }
 
+/* The path goes with its address, which makes the others be asked anew: not the one that is gone. */
+static void mesh_address_that_is_gone_is_not_asked_any_more(void **state)
+{
+	struct netaddr server = netaddr_ip4(0xc6336401, 3478);
+	struct netaddr gone = netaddr_ip4(0xc0000201, 0), fresh = netaddr_ip4(0xc633644d, 0);
+
+	(void)state;
+	lab_connect(0, 1);
+	mesh_set_stun(lab.nodes[0].mesh, &server, 1, lab.now);
+	lab_run(5000000);
+	unsigned before = fake_stun_sent(0, &gone);
+	assert_true(before > 0);
+	mesh_set_addresses(lab.nodes[0].mesh, &fresh, 1, lab.now);
+	lab_run(5000000);
+	assert_int_equal(fake_stun_sent(0, &gone), before);
+	assert_true(fake_stun_sent(0, &fresh) > 0);
+}
+
 static void mesh_offline_notice_ends_no_live_path(void **state)
 {
 	(void)state;
@@ -253,6 +271,7 @@ int main(void)
 		TEST(mesh_server_gone_keeps_the_path),
 		TEST(mesh_offer_lost_in_band_is_made_again_by_the_server),
 		TEST(mesh_quiet_path_asks_the_stun_servers),
+		TEST(mesh_address_that_is_gone_is_not_asked_any_more),
 		TEST(mesh_offline_notice_ends_no_live_path),
 		TEST(mesh_new_session_replaces_the_link),
 		TEST(mesh_bye_ends_the_path_at_once),
