@@ -209,6 +209,9 @@ static void settle(struct op *op, const struct msg_network *m)
 			n->st->server = st->server;
 			st->server = old;
 			network_release_server(n);
+			/* Answers to open offers would come over the former one. */
+			if (n->phase == NETWORK_UP)
+				mesh_set_signaling(n->mesh, false, clock_now_us());
 		}
 		n->st->up = true;
 		n->signaling = false;

@@ -367,6 +367,9 @@ void mesh_set_signaling(struct mesh *m, bool up, uint64_t now_us)
 {
 	struct peer *p, *tmp;
 
+	/* Answers to the open offers still come: a network that is joined again, say. */
+	if (up && m->signaling)
+		return;
 	m->signaling = up;
 	m->all_changed = true;
 	/* It may have been away because we are seen elsewhere now. */

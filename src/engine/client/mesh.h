@@ -125,7 +125,10 @@ void mesh_set_stun(struct mesh *m, const struct netaddr *servers, size_t n, uint
 /* A newer document: whoever is no member any more is cut at once. */
 void mesh_set_document(struct mesh *m, const struct document *doc, uint64_t now_us)
 	gv_nonnull(1, 2);
-/* Signaling of this network can be used now (connected there), or not. */
+/*
+ * Signaling of this network can be used now (connected there), or not. Offers that are open when it begins are made again
+ * as the members are told; saying it twice changes nothing.
+ */
 void mesh_set_signaling(struct mesh *m, bool up, uint64_t now_us) gv_nonnull(1);
 
 enum mesh_result {

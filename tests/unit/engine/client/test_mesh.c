@@ -118,6 +118,23 @@ static void mesh_quiet_path_asks_the_stun_servers(void **state)
 	assert_memory_not_equal(id, fake_stun_id(0), sizeof(id));
 }
 
+/* Such as by joining again with the server connected: an offer that waits for its answer goes on. */
+static void mesh_signaling_up_twice_keeps_open_offers(void **state)
+{
+	(void)state;
+	lab.server_up = false; /* it loses the first offer */
+	assert_int_equal(lab_tell(0, 1, MESH_NEWS_NOTICE), MESH_OK);
+	lab_run(100000);
+	assert_int_equal(lab_state(0, 1), MESH_PEER_CONNECTING);
+	lab.server_up = true;
+	mesh_set_signaling(lab.nodes[0].mesh, true, lab.now);
+	assert_int_equal(lab_tell(0, 1, MESH_NEWS_LIST), MESH_OK);
+	assert_int_equal(lab_state(0, 1), MESH_PEER_CONNECTING);
+	assert_int_equal(lab.nodes[0].offers, 0);
+	lab_run(30000000); /* its time ends, and it is made again */
+	assert_true(lab.nodes[0].offers > 0);
+}
+
 /* The path goes with its address, which makes the others be asked anew: not the one that is gone. */
 static void mesh_address_that_is_gone_is_not_asked_any_more(void **state)
 {
@@ -271,6 +288,7 @@ int main(void)
 		TEST(mesh_server_gone_keeps_the_path),
 		TEST(mesh_offer_lost_in_band_is_made_again_by_the_server),
 		TEST(mesh_quiet_path_asks_the_stun_servers),
+		TEST(mesh_signaling_up_twice_keeps_open_offers),
 		TEST(mesh_address_that_is_gone_is_not_asked_any_more),
 		TEST(mesh_offline_notice_ends_no_live_path),
 		TEST(mesh_new_session_replaces_the_link),
