@@ -152,6 +152,17 @@ void local_pump(struct mesh *m, uint64_t now_us)
 	}
 }
 
+/* The list is ranked best first, all addresses of an interface together. */
+static uint16_t preference(const struct netaddr *addrs, size_t i)
+{
+	unsigned rank = 0;
+
+	for (size_t k = 1; k <= i; k++)
+		rank += addrs[k].ifindex != addrs[k - 1].ifindex;
+	/* Two of one interface and family differ too (RFC 8445 5.1.2.1). */
+	return (uint16_t)(ice_cand_preference((enum netaddr_family)addrs[i].family, rank) - i);
+}
+
 void mesh_set_addresses(struct mesh *m, const struct netaddr *addrs, size_t n, uint64_t now_us)
 {
 	struct netaddr old[MESH_MAX_ADDRESSES];
@@ -175,9 +186,8 @@ void mesh_set_addresses(struct mesh *m, const struct netaddr *addrs, size_t n, u
 
 		if (base.port == 0 || holds(old, n_old, &addrs[i]))
 			continue;
-		/* The list is ranked best first; IPv6 is preferred within the type (RFC 8421). */
-		uint16_t pref = (uint16_t)(65535u - i - (base.family == NETADDR_IP4 ? 100u : 0u));
-		struct ice_cand c = ice_cand_local(ICE_CAND_HOST, &base, &base, pref);
+		struct ice_cand c =
+			ice_cand_local(ICE_CAND_HOST, &base, &base, preference(addrs, i));
 
 		log_debug("new local address");
 		add_cand(m, &c, now_us);

@@ -116,7 +116,7 @@ bool mesh_is_idle(const struct mesh *m) gv_nonnull(1);
 /* After mesh_is_idle(), or after dataplane_free(). NULL is allowed. */
 void mesh_free(struct mesh *m);
 
-/* Addresses of this computer that may be candidates (no tunnel interfaces), best first. Ports are ignored. */
+/* Addresses of this computer that may be candidates, as hostaddr ranks them. Ports are ignored. */
 void mesh_set_addresses(struct mesh *m, const struct netaddr *addrs, size_t n, uint64_t now_us)
 	gv_nonnull(1);
 /* STUN servers for server-reflexive candidates. */

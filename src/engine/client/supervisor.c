@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "crypto/cert.h"
+#include "engine/client/hostaddr.h"
 #include "engine/dataplane/dataplane.h"
 #include "io/loop.h"
 #include "io/route.h"
@@ -289,26 +290,18 @@ void supervisor_net_changed(struct network *n)
  * ---------------------------------------------------------------------------
  */
 
-static bool is_candidate(const struct route_addr *a)
-{
-	return a->usable && a->kind == ROUTE_LINK_OTHER && !netaddr_is_loopback(&a->addr) &&
-	       !netaddr_is_link_local(&a->addr) && !netaddr_is_multicast(&a->addr);
-}
-
 static void read_addresses(struct supervisor *s)
 {
 	gv_cleanup(mem_freep) struct route_addr *list = NULL;
-	size_t n = 0;
+	gv_cleanup(mem_freep) struct route_entry *routes = NULL;
+	size_t n = 0, n_routes = 0;
 
 	if (route_addrs(s->config.route, &list, &n) < 0)
 		return; /* what we know must do */
-	s->n_addrs = 0;
-	for (size_t i = 0; i < n && s->n_addrs < MESH_MAX_ADDRESSES; i++) {
-		if (!is_candidate(&list[i]))
-			continue;
-		s->addrs[s->n_addrs] = list[i].addr;
-		s->addrs[s->n_addrs++].ifindex = list[i].ifindex;
-	}
+	if (route_entries(s->config.route, &routes, &n_routes) < 0)
+		log_debug("addresses are ranked without knowing the routes");
+	if (hostaddr_rank(s->addrs, MESH_MAX_ADDRESSES, list, n, routes, n_routes, &s->n_addrs) < 0)
+		log_debug("no memory to rank addresses");
 }
 
 static bool same_addresses(const struct supervisor *s, const struct netaddr *old, size_t n_old)

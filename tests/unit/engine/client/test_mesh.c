@@ -11,6 +11,7 @@
 
 #include "mesh_lab.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void mesh_newcomer_is_offered_to_and_ip_passes(void **state)
@@ -133,6 +134,30 @@ static void mesh_signaling_up_twice_keeps_open_offers(void **state)
 	assert_int_equal(lab.nodes[0].offers, 0);
 	lab_run(30000000); /* its time ends, and it is made again */
 	assert_true(lab.nodes[0].offers > 0);
+}
+
+/* RFC 8421: neither family waits for all of the other, so the interface decides first. */
+static void mesh_candidates_are_ranked_by_interface(void **state)
+{
+	struct netaddr hosts[] = {netaddr_ip4(0xc0000201, 0), netaddr_ip4(0xc633644d, 0),
+	                          netaddr_ip4(0xc633644e, 0)};
+	static const unsigned ranks[] = {0, 1, 1}, places[] = {0, 1, 2};
+	char text[64], ip[NETADDR_TEXT_SIZE];
+
+	(void)state;
+	for (unsigned i = 0; i < GV_ARRAY_SIZE(hosts); i++)
+		hosts[i].ifindex = 2 + ranks[i];
+	mesh_set_addresses(lab.nodes[0].mesh, hosts, GV_ARRAY_SIZE(hosts), lab.now);
+	assert_int_equal(lab_tell(0, 1, MESH_NEWS_NOTICE), MESH_OK);
+	lab_run(100000);
+	for (unsigned i = 0; i < GV_ARRAY_SIZE(hosts); i++) {
+		unsigned preference = ice_cand_preference(NETADDR_IP4, ranks[i]) - places[i];
+		(void)snprintf(text, sizeof(text), " %u %s 5000 typ host",
+		               ice_cand_priority(ICE_CAND_HOST, (uint16_t)preference),
+		               netaddr_ip_text(&hosts[i], ip));
+		if (strstr(lab.sdp_copy, text) == NULL)
+			fail_msg("no \"%s\" in\n%s", text, lab.sdp_copy);
+	}
 }
 
 /* The path goes with its address, which makes the others be asked anew: not the one that is gone. */
@@ -289,6 +314,7 @@ int main(void)
 		TEST(mesh_offer_lost_in_band_is_made_again_by_the_server),
 		TEST(mesh_quiet_path_asks_the_stun_servers),
 		TEST(mesh_signaling_up_twice_keeps_open_offers),
+		TEST(mesh_candidates_are_ranked_by_interface),
 		TEST(mesh_address_that_is_gone_is_not_asked_any_more),
 		TEST(mesh_offline_notice_ends_no_live_path),
 		TEST(mesh_new_session_replaces_the_link),
