@@ -142,7 +142,7 @@ static bool read_role(const struct attr *a, struct stun_msg *m)
 {
 	if (a->len != 8)
 		return false;
-	/* Both roles at once are out of form; so is the same one twice. */
+	/* Both roles at once are out of form. */
 	if (m->has_controlled || m->has_controlling)
 		return false;
 	m->tie_breaker = be64_load(a->value);
@@ -155,11 +155,24 @@ static bool read_text(const struct attr *a, size_t max, const uint8_t **out, siz
 {
 	if (a->len > max)
 		return false;
-	if (*out == NULL) {
-		*out = a->value;
-		*out_len = a->len;
-	}
+	*out = a->value;
+	*out_len = a->len;
 	return true;
+}
+
+/* A bit for each attribute that read_attr() takes something from, 0 for all others. */
+static unsigned bit_of(uint16_t type)
+{
+	static const uint16_t types[] = {
+		ATTR_USERNAME,       ATTR_SOFTWARE,       ATTR_XOR_MAPPED_ADDRESS,
+		ATTR_MAPPED_ADDRESS, ATTR_ERROR_CODE,     ATTR_PRIORITY,
+		ATTR_USE_CANDIDATE,  ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING,
+	};
+
+	for (unsigned i = 0; i < GV_ARRAY_SIZE(types); i++)
+		if (types[i] == type)
+			return 1u << i;
+	return 0;
 }
 
 static void note_unknown(const struct attr *a, struct stun_msg *m)
@@ -218,6 +231,7 @@ static bool fingerprint_is_right(const uint8_t *data, size_t at, const struct at
 int stun_msg_parse(const uint8_t *data, size_t len, struct stun_msg *out)
 {
 	struct stun_msg m = {.data = data, .len = len};
+	unsigned read = 0;
 	struct attr a;
 
 	if (len < STUN_HEADER_SIZE)
@@ -252,8 +266,12 @@ int stun_msg_parse(const uint8_t *data, size_t len, struct stun_msg *out)
 				return STUN_MSG_MALFORMED;
 			m.has_integrity = true;
 			m.integrity_at = at;
+		} else if ((read & bit_of(a.type)) != 0) {
+			continue; /* the first counts (RFC 8489 14) */
 		} else if (!read_attr(&a, &m)) {
 			return STUN_MSG_MALFORMED;
+		} else {
+			read |= bit_of(a.type);
 		}
 	}
 	if (!r.ok)

@@ -99,8 +99,8 @@ bool stun_peek_username(const uint8_t *data, size_t len, const char **ufrag, siz
 
 /*
  * Parses a whole datagram. *out is written only with STUN_MSG_OK. Every other result: drop and count, send
- * nothing. Attributes after MESSAGE-INTEGRITY other than FINGERPRINT are ignored (RFC 8489 14.5), of repeated
- * ones the first counts.
+ * nothing. Attributes after MESSAGE-INTEGRITY other than FINGERPRINT are ignored (RFC 8489 14.5), of one type the
+ * first counts (14), whatever the form of the others. XOR-MAPPED-ADDRESS goes before MAPPED-ADDRESS in any order.
  */
 int stun_msg_parse(const uint8_t *data, size_t len, struct stun_msg *out)
 	gv_must_check gv_nonnull(1, 3);

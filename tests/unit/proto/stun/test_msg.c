@@ -223,6 +223,74 @@ static void msg_parse_attributes_out_of_form_are_malformed(void **state)
 		                 STUN_MSG_MALFORMED);
 }
 
+/* One attribute at the end of a message that is being written by hand. */
+static size_t add_attr(uint8_t *data, size_t at, uint16_t type, const void *value, size_t len)
+{
+	be16_store(data + at, type);
+	be16_store(data + at + 2, (uint16_t)len);
+	if (len > 0)
+		memcpy(data + at + 4, value, len);
+	at += 4 + ((len + 3) & ~(size_t)3);
+	be16_store(data + 2, (uint16_t)(at - STUN_HEADER_SIZE));
+	return at;
+}
+
+/* RFC 8489 14: of repeated attributes the first is the one; the others are not even looked at. */
+static void msg_parse_of_repeated_attributes_the_first_counts(void **state)
+{
+	static const struct {
+		uint16_t type;
+		uint8_t len;
+		uint8_t value[8];
+	} row[] = {
+		{0x0006, 3, "a:b"},
+		{0x8022, 1, "s"},
+		{0x0001,
+	         8,
+	         {0, 1, 0, 7, 9, 9, 9, 9}}, /* MAPPED-ADDRESS: the other goes before it */
+		{0x0020, 8, {0, 1, 0x21, 0x12 ^ 5, 0x21 ^ 1, 0x12 ^ 2, 0xa4 ^ 3, 0x42 ^ 4}},
+		{0x0009, 4, {0, 0, 4, 1}},
+		{0x0024, 4, {0, 0, 0, 7}},
+		{0x0025, 0, {0}},
+		{0x802a, 8, {0, 0, 0, 0, 0, 0, 0, 9}},
+	};
+
+	static const uint8_t other[8] = {0, 1, 5, 3, 1, 1, 1, 1};
+	uint8_t data[512] = {0};
+	size_t at = STUN_HEADER_SIZE;
+	struct netaddr want = netaddr_ip4(0x01020304, 5);
+	struct stun_msg m;
+
+	(void)state;
+	be16_store(data, 0x0001);
+	be32_store(data + 4, STUN_COOKIE);
+	for (size_t i = 0; i < GV_ARRAY_SIZE(row); i++)
+		at = add_attr(data, at, row[i].type, row[i].value, row[i].len);
+	for (size_t i = 0; i < GV_ARRAY_SIZE(row); i++) {
+		at = add_attr(data, at, row[i].type, other, row[i].len);
+		at = add_attr(data, at, row[i].type, other, 1); /* out of form, or another text */
+	}
+	assert_int_equal(parse(data, at, &m), STUN_MSG_OK);
+	assert_int_equal(m.username_len, 3);
+	assert_memory_equal(m.username, "a:b", 3);
+	assert_int_equal(m.software_len, 1);
+	assert_memory_equal(m.software, "s", 1);
+	assert_true(netaddr_equal(&m.mapped, &want));
+	assert_int_equal(m.error_code, 401);
+	assert_int_equal(m.priority, 7);
+	assert_true(m.use_candidate);
+	assert_true(m.has_controlling);
+	assert_int_equal(m.tie_breaker, 9);
+	/* Both roles are not one repeated. */
+	at = add_attr(data, at, 0x8029, other, 8);
+	assert_int_equal(parse(data, at, &m), STUN_MSG_MALFORMED);
+	at = add_attr(data, STUN_HEADER_SIZE, 0x8029, row[7].value, 8);
+	at = add_attr(data, at, 0x8029, other, 8);
+	assert_int_equal(parse(data, at, &m), STUN_MSG_OK);
+	assert_true(m.has_controlled);
+	assert_int_equal(m.tie_breaker, 9);
+}
+
 static void msg_parse_unknown_required_attribute_is_remembered(void **state)
 {
 	struct stun_msg m;
@@ -381,6 +449,7 @@ int main(void)
 		cmocka_unit_test(msg_parse_wrong_fingerprint_is_told),
 		cmocka_unit_test(msg_parse_trailing_bytes_are_malformed),
 		cmocka_unit_test(msg_parse_attributes_out_of_form_are_malformed),
+		cmocka_unit_test(msg_parse_of_repeated_attributes_the_first_counts),
 		cmocka_unit_test(msg_parse_unknown_required_attribute_is_remembered),
 		cmocka_unit_test(msg_parse_attribute_past_the_end_is_malformed),
 		cmocka_unit_test(msg_parse_attribute_behind_fingerprint_is_malformed),
