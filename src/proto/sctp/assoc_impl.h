@@ -143,7 +143,8 @@ enum out_state {
 
 /* One kept TSN. */
 struct out_chunk {
-	struct out_msg *msg; /* NULL: an IP packet, or a TSN that was only taken to be abandoned */
+	/* NULL: an IP packet. Also when it holds nothing of it, for FORWARD-TSN names its stream. */
+	struct out_msg *msg;
 	uint32_t tsn, offset;
 	uint32_t
 		after; /* next_tsn when it was sent last: what is acknowledged from there on left later */

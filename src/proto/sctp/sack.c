@@ -103,7 +103,10 @@ static void take_block(struct sctp *s, uint32_t *i, uint32_t start, uint32_t end
 	}
 }
 
-/* Blocks must ascend, not touch and end before what was not sent; the first that does not ends the list. */
+/*
+ * Blocks must ascend, not overlap and end before what was not sent; the first that does not ends the list. They should
+ * not touch either (RFC 9260 3.3.4), but two that do mean what one would.
+ */
 static void take_gaps(struct sctp *s, const struct chunk_sack *sack, struct verdict *v,
                       uint64_t now_us)
 {

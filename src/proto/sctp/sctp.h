@@ -13,7 +13,8 @@
  * Thread:    the owner's.
  * Memory:    4 KB at sctp_new(), plus bounded buffers for reliable messages: whatever the peer sends, and however long
  *            the owner does not read, at most SCTP_MEMORY_BYTES_MAX with packets of 1,500 bytes. Nothing is allocated
- *            for tunnel packets.
+ *            for a tunnel packet that is one chunk; one in fragments is put together in a buffer of its own, within
+ *            the same bounds.
  * Time:      now_us is monotonic microseconds.
  */
 

@@ -106,6 +106,8 @@ static void sack_table_means_what_rfc_says(void **state)
 		{"old", -1, {0}, 0, 5, 0, 0},
 		{"gap", 1, {2, 3}, 1, 2, 2, 0},
 		{"two gaps", 0, {2, 2, 4, 5}, 2, 2, 3, 0},
+		{"touching", 0, {2, 2, 3, 4}, 2, 2, 3, 0},
+		{"touching cum", 1, {1, 2}, 1, 2, 2, 0},
 		{"gap beyond what was sent", 0, {2, 6}, 1, 5, 0, 1},
 		{"good gap, then one beyond", 0, {2, 2, 4, 9}, 2, 4, 1, 1},
 		{"inverted", 0, {4, 2}, 1, 5, 0, 1},
