@@ -2,10 +2,7 @@
 
 #include "crypto/password.h"
 
-#include "base/enc.h"
 #include "base/err.h"
-#include "base/mem.h"
-#include "base/rng.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -32,19 +29,4 @@ int password_to_seed(const char *password, const void *salt, size_t salt_len,
 {
 	return err_up(password_scrypt(password, strlen(password), salt, salt_len, 1 << 17, 8, 1,
 	                              out, PASSWORD_SEED_SIZE));
-}
-
-void password_generate(struct rng *rng, char out[static PASSWORD_TEXT_SIZE])
-{
-	uint8_t bits[10];
-	char text[ENC_BASE32_SIZE(sizeof(bits))];
-
-	rng_bytes(rng, bits, sizeof(bits));
-	enc_base32(text, bits, sizeof(bits));
-	for (size_t group = 0; group < 4; group++) {
-		memcpy(out + 5 * group, text + 4 * group, 4);
-		out[5 * group + 4] = group < 3 ? '-' : '\0';
-	}
-	mem_wipe(bits, sizeof(bits));
-	mem_wipe(text, sizeof(text));
 }

@@ -3,7 +3,7 @@
 #define GV_CRYPTO_PASSWORD_H
 
 /*
- * password - network passwords: stretching one to the seed of an invite key, and making a good one.
+ * password - network passwords: stretching one to the seed of an invite key.
  *
  * Thread:  any.
  */
@@ -13,11 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct rng;
-
 #define PASSWORD_SEED_SIZE 32
-/* 80 bits as base32: 16 letters in groups of four with '-' between, and the NUL. */
-#define PASSWORD_TEXT_SIZE 20
 
 /*
  * scrypt (RFC 7914) with N = 2^17, r = 8, p = 1. The salt is the network id; both are borrowed.
@@ -31,8 +27,5 @@ int password_to_seed(const char *password, const void *salt, size_t salt_len,
 int password_scrypt(const void *password, size_t password_len, const void *salt, size_t salt_len,
                     uint64_t n, uint32_t r, uint32_t p, uint8_t *out, size_t out_len)
 	gv_must_check gv_nonnull(8);
-
-/* A new password such as "k3ra-x7pd-mwq2-h5tn". The generator decides its worth: rng_os() for real ones. */
-void password_generate(struct rng *rng, char out[static PASSWORD_TEXT_SIZE]) gv_nonnull(1, 2);
 
 #endif /* GV_CRYPTO_PASSWORD_H */

@@ -298,13 +298,19 @@ static void describe(struct world *w, unsigned pair, unsigned from, enum signal_
 		post_end(w, pair, from);
 }
 
+static void restart(struct world *w, struct side *s)
+{
+	(void)snprintf(s->former_ufrag, sizeof(s->former_ufrag), "%s", ice_local_ufrag(s->agent));
+	ice_restart(s->agent, w->now_us);
+}
+
 static void take_creds(struct world *w, const struct signal *g)
 {
 	struct side *s = &w->pairs[g->pair].ends[g->to];
 	bool is_new = strcmp(s->remote_ufrag, g->ufrag) != 0;
 
 	if (g->type == SIGNAL_OFFER && s->has_remote && is_new)
-		ice_restart(s->agent, w->now_us);
+		restart(w, s);
 	if (is_new)
 		s->failed = false;
 	if (ice_set_remote(s->agent, g->ufrag, g->pwd, w->now_us) != ICE_OK)
@@ -374,7 +380,7 @@ void world_restart(struct world *w, unsigned pair)
 {
 	struct side *s = &w->pairs[pair].ends[0];
 
-	ice_restart(s->agent, w->now_us);
+	restart(w, s);
 	s->has_remote = false;
 	s->failed = false;
 	if (w->computers[s->computer].gathered)
@@ -613,6 +619,11 @@ static void take_data(struct world *w, const struct sim_packet *p, unsigned comp
 	}
 }
 
+static bool is_text(const char *text, const char *bytes, size_t len)
+{
+	return strlen(text) == len && memcmp(text, bytes, len) == 0;
+}
+
 /* The agent that a STUN message is for: by the fragment in a request, by the transaction in an answer. */
 static struct side *find_agent(struct world *w, const struct sim_packet *p)
 {
@@ -629,7 +640,8 @@ static struct side *find_agent(struct world *w, const struct sim_packet *p)
 	for (unsigned i = 0; i < 2 * w->pair_count; i++) {
 		struct side *s = &w->pairs[i / 2].ends[i % 2];
 
-		if (ice_owns_ufrag(s->agent, ufrag, len))
+		if (is_text(ice_local_ufrag(s->agent), ufrag, len) ||
+		    is_text(s->former_ufrag, ufrag, len))
 			return s;
 	}
 	return NULL;

@@ -61,6 +61,7 @@ struct side {
 	struct ice_agent *agent;
 	bool is_offerer, has_remote;
 	char remote_ufrag[ICE_UFRAG_MAX + 1]; /* of the generation that candidates are for */
+	char former_ufrag[ICE_UFRAG_MAX + 1]; /* our own, before the last restart; "" none */
 	bool has_path, failed;
 	unsigned selections, disconnects, quiets;
 	struct netaddr path_local, path_remote;

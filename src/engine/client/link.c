@@ -301,7 +301,6 @@ static void ice_event_act(struct link *l, const struct ice_event *e, uint64_t no
 			log_debug("validated address not told: command lane full");
 		break;
 	case ICE_EVENT_SELECTED:
-		l->selected = true;
 		set_path(l, e, e->send_until_us, now_us);
 		if (l->state == LINK_UP)
 			log_info("peer.path", LOG_STR("peer", l->peer->admission.label),

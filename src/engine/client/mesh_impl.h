@@ -82,7 +82,6 @@ struct link {
 
 	struct ice_agent *ice;
 	bool has_path;
-	bool selected; /* the path was nominated, not just valid */
 	struct netaddr local, remote;
 	enum ice_cand_type remote_type;
 	uint32_t rtt_us;

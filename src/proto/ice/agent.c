@@ -301,14 +301,6 @@ void ice_set_role(struct ice_agent *a, enum ice_role role)
 	update_deadline(a);
 }
 
-bool ice_owns_ufrag(const struct ice_agent *a, const char *ufrag, size_t len)
-{
-	if (len != ICE_LOCAL_UFRAG_LEN)
-		return false;
-	return (a->cur.set && memcmp(ufrag, a->cur.local_ufrag, len) == 0) ||
-	       (a->prev.set && memcmp(ufrag, a->prev.local_ufrag, len) == 0);
-}
-
 /* ---- the five calls ---- */
 
 int ice_input(struct ice_agent *a, const struct netaddr *local, const struct netaddr *remote,

@@ -165,9 +165,6 @@ int ice_event(struct ice_agent *a, struct ice_event *out) gv_nonnull(1, 2);
 uint64_t ice_deadline_us(const struct ice_agent *a) gv_nonnull(1);
 void ice_timeout(struct ice_agent *a, uint64_t now_us) gv_nonnull(1);
 
-/* True when this username fragment is one that incoming requests to this agent carry first. */
-bool ice_owns_ufrag(const struct ice_agent *a, const char *ufrag, size_t len) gv_nonnull(1, 2);
-
 /* Drops since ice_new(): not authentic, unknown transaction, malformed. */
 uint64_t ice_dropped(const struct ice_agent *a) gv_nonnull(1);
 

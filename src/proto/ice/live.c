@@ -99,8 +99,6 @@ static void leave(struct ice_agent *a, struct ice_pair *p)
 {
 	if (p->old) {
 		ice_pair_remove(a, p);
-		mem_wipe(&a->prev, sizeof(a->prev));
-		a->prev = (struct ice_creds){0};
 	} else if (p->unanswered >= DEAD_COUNT) {
 		p->valid = false;
 		if (p->state == ICE_PAIR_SUCCEEDED)
@@ -147,6 +145,11 @@ void ice_live_select(struct ice_agent *a, struct ice_pair *p, uint64_t now_us)
 	a->selected = p;
 	if (before != NULL)
 		leave(a, before);
+	/* Selected is only what the present generation proved: nobody needs the former one any more. */
+	if (a->prev.set) {
+		mem_wipe(&a->prev, sizeof(a->prev));
+		a->prev = (struct ice_creds){0};
+	}
 	a->lost = false;
 	a->failed = false;
 	a->ev_quiet = false;

@@ -2,8 +2,6 @@
 
 #include "crypto/password.h"
 
-#include "base/rng.h"
-
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,31 +56,12 @@ static void password_to_seed_has_the_costs_of_the_protocol(void **state)
 	assert_memory_equal(seed, want, sizeof(seed));
 }
 
-static void password_generate_is_readable_and_fresh(void **state)
-{
-	char text[PASSWORD_TEXT_SIZE], other[PASSWORD_TEXT_SIZE];
-	struct rng rng = rng_seeded(7);
-
-	(void)state;
-	password_generate(&rng, text);
-	password_generate(&rng, other);
-	assert_string_not_equal(text, other);
-	assert_int_equal(strlen(text), PASSWORD_TEXT_SIZE - 1);
-	for (size_t i = 0; i < strlen(text); i++) {
-		if (i % 5 == 4)
-			assert_int_equal(text[i], '-');
-		else
-			assert_non_null(strchr("abcdefghijklmnopqrstuvwxyz234567", text[i]));
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(password_scrypt_rfc7914_matches),
 		cmocka_unit_test(password_scrypt_wrong_costs_are_refused),
 		cmocka_unit_test(password_to_seed_has_the_costs_of_the_protocol),
-		cmocka_unit_test(password_generate_is_readable_and_fresh),
 	};
 
 	return cmocka_run_group_tests_name("crypto/password", tests, NULL, NULL);

@@ -445,7 +445,8 @@ static void agents_restart_keep_the_path_until_a_new_one(void **state)
 	(void)snprintf(old_ufrag, sizeof(old_ufrag), "%s", ice_local_ufrag(w.a[0]));
 	ice_restart(w.a[0], w.now_us);
 	assert_string_not_equal(old_ufrag, ice_local_ufrag(w.a[0]));
-	assert_true(ice_owns_ufrag(w.a[0], old_ufrag, strlen(old_ufrag)));
+	assert_true(w.a[0]->prev.set);
+	assert_string_equal(w.a[0]->prev.local_ufrag, old_ufrag);
 	/* The peer does not know yet: consent goes on under the old credentials. */
 	run(&w, 40 * S);
 	assert_int_equal(w.seen[0].disconnected + w.seen[1].disconnected, 0);
@@ -458,9 +459,28 @@ static void agents_restart_keep_the_path_until_a_new_one(void **state)
 	run(&w, 2 * S);
 	assert_int_equal(w.seen[0].selected, 2);
 	assert_int_equal(w.seen[1].selected, 2);
-	assert_false(ice_owns_ufrag(w.a[0], old_ufrag, strlen(old_ufrag)));
+	assert_false(w.a[0]->prev.set);
 	run(&w, 40 * S);
 	assert_int_equal(w.seen[0].disconnected + w.seen[1].disconnected, 0);
+	wire_deinit(&w);
+}
+
+/* A restart before anything was selected: the former credentials end with the first path all the same. */
+static void agents_restart_without_a_path_forget_the_former_credentials(void **state)
+{
+	struct wire w;
+
+	(void)state;
+	wire_init(&w, ICE_MODE_GOVPN);
+	assert_int_equal(add_host(w.a[0], "192.0.2.1:4000", 0, w.now_us), ICE_OK);
+	assert_int_equal(add_host(w.a[1], "192.0.2.2:4000", 0, w.now_us), ICE_OK);
+	ice_restart(w.a[0], w.now_us);
+	assert_true(w.a[0]->prev.set);
+	exchange_creds(&w);
+	assert_int_equal(add_remote(w.a[0], "192.0.2.2:4000", 0, w.now_us), ICE_OK);
+	run(&w, 1 * S);
+	assert_int_equal(w.seen[0].selected, 1);
+	assert_false(w.a[0]->prev.set);
 	wire_deinit(&w);
 }
 
@@ -514,6 +534,7 @@ int main(void)
 		cmocka_unit_test(agent_with_a_new_address_is_followed),
 		cmocka_unit_test(agent_that_lost_its_address_says_so_when_consent_ends),
 		cmocka_unit_test(agents_restart_keep_the_path_until_a_new_one),
+		cmocka_unit_test(agents_restart_without_a_path_forget_the_former_credentials),
 		cmocka_unit_test(agent_without_a_path_says_failed),
 		cmocka_unit_test(agent_new_without_memory_fails),
 	};
