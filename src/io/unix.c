@@ -119,32 +119,70 @@ static void make_folder(const char *path)
 		log_debug("cannot make %s", folder);
 }
 
+#define NO_GROUP ((gid_t)-1)
+
+/* Returns UNIX_OK, UNIX_BAD_PATH, UNIX_DENIED (also: not to be given to this group); -errno. */
+static int make_socket(int *out_fd, const struct sockaddr_un *sa, mode_t mode, gid_t group,
+                       struct diag *diag)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return err_here(-errno);
+	/* The mode is right from the first moment, and no symbolic link put in its place is followed. */
+	mode_t old = umask(~mode & 0777);
+	int r = bind(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0 ? 0 : -errno;
+	umask(old);
+	if (r < 0) {
+		close(fd);
+		diag_set(diag, "cannot make the socket %s: %s", sa->sun_path, strerror(-r));
+		return r == -EACCES || r == -EPERM || r == -EROFS ? UNIX_DENIED : UNIX_BAD_PATH;
+	}
+	/* Nobody can connect before listen(). */
+	if (group != NO_GROUP && lchown(sa->sun_path, (uid_t)-1, group) != 0) {
+		if (unlink(sa->sun_path) != 0)
+			log_debug("socket %s was gone already", sa->sun_path);
+		close(fd);
+		return UNIX_DENIED;
+	}
+	*out_fd = fd;
+	return UNIX_OK;
+}
+
+/*
+ * For the group, or, when it cannot be had, for nobody's group: that of the process may be one of many people.
+ */
+static int make_group_socket(int *out_fd, const struct sockaddr_un *sa, mode_t mode,
+                             const char *group, struct diag *diag)
+{
+	const struct group *g = getgrnam(group);
+	int r = g != NULL ? make_socket(out_fd, sa, mode, g->gr_gid, diag) : UNIX_DENIED;
+
+	if (r != UNIX_DENIED)
+		return r < 0 ? err_up(r) : r;
+	r = make_socket(out_fd, sa, mode & ~(mode_t)S_IRWXG, NO_GROUP, diag);
+	if (r == UNIX_OK)
+		diag_set(diag,
+		         g != NULL ? "%s cannot be given to the group %s: only its owner may use it"
+		                   : "%s is for its owner only: there is no group %s",
+		         sa->sun_path, group);
+	return r < 0 ? err_up(r) : r;
+}
+
 int unix_bind(int *out_fd, const char *path, mode_t mode, const char *group, struct diag *diag)
 {
 	struct sockaddr_un sa;
+	int fd = -1;
 
 	if (!fill_path(&sa, path, diag))
 		return UNIX_BAD_PATH;
 	make_folder(path);
 	int r = clear_stale(&sa, diag);
+	if (r == UNIX_OK)
+		r = group != NULL ? make_group_socket(&fd, &sa, mode, group, diag)
+		                  : make_socket(&fd, &sa, mode, NO_GROUP, diag);
 	if (r != UNIX_OK)
 		return r < 0 ? err_up(r) : r;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_here(-errno);
-	/* The mode is right from the first moment, and no symbolic link put in its place is followed. */
-	mode_t old = umask(~mode & 0777);
-	r = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0 ? 0 : -errno;
-	umask(old);
-	if (r < 0) {
-		close(fd);
-		diag_set(diag, "cannot make the socket %s: %s", path, strerror(-r));
-		return r == -EACCES || r == -EPERM || r == -EROFS ? UNIX_DENIED : UNIX_BAD_PATH;
-	}
-	const struct group *g = group != NULL ? getgrnam(group) : NULL;
-	/* Without the group only root may use the socket, which is the safe side. */
-	if (g != NULL && lchown(path, (uid_t)-1, g->gr_gid) != 0)
-		log_debug("cannot give %s to group %s", path, group);
 	if (listen(fd, SOMAXCONN) != 0) {
 		r = -errno;
 		close(fd);

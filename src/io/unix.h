@@ -7,7 +7,7 @@
  * side of it.
  *
  * Does:      binds the socket (a stale one is probed and replaced), sets mode and group, accepts,
- *            cuts the stream into lines, asks who is at the other end (SO_PEERCRED).
+ *            cuts the stream into lines, asks who is at the other end (SO_PEERCRED), for the log.
  * Does not:  know what a line means.
  * Thread:    control; the client calls (unix_call) belong to a program without a loop and block.
  * Memory:    at most UNIX_CLIENTS_MAX clients, each with one line of UNIX_LINE_MAX bytes in and one answer of
@@ -52,8 +52,9 @@ typedef void (*unix_line_fn)(void *user, struct unix_client *c, char *line, size
 typedef void (*unix_gone_fn)(void *user, struct unix_client *c);
 
 /*
- * Binds and listens, but accepts nobody yet. Needs the rights to chown to the group; group NULL
- * keeps the process's.
+ * Binds and listens, but accepts nobody yet. The mode decides who may connect. Without such a group, or the right to
+ * give the socket to it, the group's bits of the mode are left out, and diag says so with UNIX_OK; group NULL keeps
+ * the process's.
  */
 int unix_bind(int *out_fd, const char *path, mode_t mode, const char *group, struct diag *diag)
 	gv_must_check gv_nonnull(1, 2);

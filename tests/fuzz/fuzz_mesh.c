@@ -568,7 +568,7 @@ static void own(uint8_t how)
 		recording.refuses = (arg & 1) != 0;
 		break;
 	default:
-		mesh_close(w.mesh, w.now_us);
+		mesh_close(w.mesh, CTL_BYE_DOWN, w.now_us);
 		break;
 	}
 }
@@ -759,7 +759,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < STEPS_MAX && w.in.ok && w.in.left > 0; i++)
 		step();
 	recording.refuses = false;
-	mesh_close(w.mesh, w.now_us);
+	mesh_close(w.mesh, CTL_BYE_DOWN, w.now_us);
 	drain();
 	mesh_free(w.mesh);
 	document_free(w.doc);

@@ -756,7 +756,7 @@ static int happen(struct world *w, enum happening what)
 		come_back(w, i);
 		break;
 	case HAPPENING_DOWN:
-		mesh_close(w->nodes[i].mesh, w->now_us);
+		mesh_close(w->nodes[i].mesh, CTL_BYE_DOWN, w->now_us);
 		run_until(w, w->now_us + 300 * MS);
 		kill_node(w, i);
 		come_back(w, i);

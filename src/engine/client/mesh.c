@@ -275,7 +275,7 @@ static void remove_peer(struct mesh *m, struct peer *p, bool polite, uint64_t no
 	peer_free(p, polite, now_us);
 }
 
-void mesh_close(struct mesh *m, uint64_t now_us)
+void mesh_close(struct mesh *m, enum ctl_bye_reason reason, uint64_t now_us)
 {
 	struct peer *p, *tmp;
 
@@ -283,7 +283,7 @@ void mesh_close(struct mesh *m, uint64_t now_us)
 	HASH_ITER(hh, m->peers, p, tmp)
 	{
 		if (p->use != NULL)
-			ctlchan_bye(p->use, CTL_BYE_DOWN);
+			ctlchan_bye(p->use, reason);
 		remove_peer(m, p, true, now_us);
 	}
 }

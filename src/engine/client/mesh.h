@@ -22,6 +22,7 @@
 #include "base/rng.h"
 #include "proto/ice/cand.h"
 #include "proto/sig/admission.h"
+#include "proto/sig/ctl.h"
 #include "proto/sig/document.h"
 #include "proto/sig/msg.h"
 
@@ -108,10 +109,10 @@ struct mesh_peer_status {
 int mesh_new(struct mesh **out, const struct mesh_config *config, uint64_t now_us)
 	gv_must_check gv_nonnull(1, 2);
 /*
- * Says bye to every peer and deletes the links and peers in the data plane. The mesh stays until the data plane let go of
- * all (mesh_is_idle()), fed with its events.
+ * Says bye with this reason to every peer and deletes the links and peers in the data plane. The mesh stays until the
+ * data plane let go of all (mesh_is_idle()), fed with its events.
  */
-void mesh_close(struct mesh *m, uint64_t now_us) gv_nonnull(1);
+void mesh_close(struct mesh *m, enum ctl_bye_reason reason, uint64_t now_us) gv_nonnull(1);
 bool mesh_is_idle(const struct mesh *m) gv_nonnull(1);
 /* After mesh_is_idle(), or after dataplane_free(). NULL is allowed. */
 void mesh_free(struct mesh *m);
@@ -133,8 +134,7 @@ void mesh_set_signaling(struct mesh *m, bool up, uint64_t now_us) gv_nonnull(1);
 
 enum mesh_result {
 	MESH_OK = 0,
-	MESH_REFUSED =
-		1, /* not proven, not a member, malformed: dropped and counted; diag says why */
+	MESH_REFUSED = 1, /* not proven, not a member, malformed: dropped, counted and logged */
 };
 
 /* How the news came: the member that was there offers to a newcomer. */

@@ -284,7 +284,8 @@ void tunnel_close(struct network *n)
 	n->phase = NETWORK_CLOSING;
 	loop_timer_stop(n->retry);
 	if (n->mesh != NULL) {
-		mesh_close(n->mesh, clock_now_us());
+		mesh_close(n->mesh, n->sup->stopping ? CTL_BYE_STOPPING : CTL_BYE_DOWN,
+		           clock_now_us());
 		network_pump(n);
 	}
 	supervisor_update_broadcast(n->sup);

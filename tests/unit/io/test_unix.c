@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,18 @@ static void on_line(void *user, struct unix_client *c, char *line, size_t len)
 	(void)snprintf(f.last, sizeof(f.last), "%s", line); /* may be cut */
 	if (f.answer)
 		assert_int_equal(unix_client_send(c, line, len), 0);
+}
+
+static bool refuse_chown;
+
+/* In place of the libc's. */
+int lchown(const char *path, uid_t owner, gid_t group)
+{
+	if (refuse_chown) {
+		errno = EPERM;
+		return -1;
+	}
+	return fchownat(AT_FDCWD, path, owner, group, AT_SYMLINK_NOFOLLOW);
 }
 
 static void on_gone(void *user, struct unix_client *c)
@@ -338,6 +351,42 @@ static void unix_bind_stale_socket_is_replaced_with_its_mode(void **state)
 	assert_int_equal(unlink(path), 0);
 }
 
+/* The group of the process may be one of many people: without the right one there is none. */
+static void unix_bind_without_its_group_is_for_the_owner(void **state)
+{
+	const struct group *own = getgrgid(getegid());
+	struct diag diag = {0};
+	struct stat st;
+	char path[110];
+	int fd = -1;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s2", f.path); /* fits */
+	assert_int_equal(unix_bind(&fd, path, 0660, "no-such-group-here", &diag), UNIX_OK);
+	assert_non_null(strstr(diag.text, "no-such-group-here"));
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	close(fd);
+	if (own != NULL) {
+		diag = (struct diag){0};
+		assert_int_equal(unix_bind(&fd, path, 0660, own->gr_name, &diag), UNIX_OK);
+		assert_string_equal(diag.text, "");
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 07777, 0660);
+		assert_int_equal(st.st_gid, own->gr_gid);
+		close(fd);
+		/* It exists, but cannot be had. */
+		refuse_chown = true;
+		assert_int_equal(unix_bind(&fd, path, 0660, own->gr_name, &diag), UNIX_OK);
+		refuse_chown = false;
+		assert_non_null(strstr(diag.text, own->gr_name));
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 07777, 0600);
+		close(fd);
+	}
+	assert_int_equal(unlink(path), 0);
+}
+
 static void unix_bind_does_not_remove_what_is_no_socket(void **state)
 {
 	struct diag diag = {0};
@@ -395,6 +444,7 @@ int main(void)
 		CASE(unix_client_that_never_reads_is_closed),
 		CASE(unix_bind_on_a_live_socket_is_in_use),
 		CASE(unix_bind_stale_socket_is_replaced_with_its_mode),
+		CASE(unix_bind_without_its_group_is_for_the_owner),
 		CASE(unix_bind_does_not_remove_what_is_no_socket),
 		CASE(unix_bind_path_too_long_is_refused),
 		CASE(unix_call_without_a_server_says_so),

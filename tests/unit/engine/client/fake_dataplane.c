@@ -34,8 +34,9 @@ struct dataplane {
 	uint32_t peer_in_use[4096]; /* link handle by peer handle */
 	struct netaddr peer_ip[4096];
 	unsigned allowed;
-	bool refuses;        /* deletions */
-	uint8_t stun_id[12]; /* of the last message to nobody here */
+	bool refuses;         /* deletions */
+	uint8_t ctl_begin[2]; /* of the last ctl message sent */
+	uint8_t stun_id[12];  /* of the last message to nobody here */
 	/* Where such messages were sent from, and how often; the last place counts the rest. */
 	struct netaddr stun_from[STUN_FROM];
 	unsigned stun_count[STUN_FROM];
@@ -117,6 +118,11 @@ static unsigned stun_place(struct dataplane *d, const struct netaddr *local)
 unsigned fake_stun_sent(unsigned i, const struct netaddr *local)
 {
 	return planes[i].stun_count[stun_place(&planes[i], local)];
+}
+
+const uint8_t *fake_last_ctl(unsigned i)
+{
+	return planes[i].ctl_begin;
 }
 
 static void post(unsigned from, unsigned to, enum dataplane_event_type type, uint32_t link,
@@ -513,6 +519,7 @@ int dataplane_ctl_send(struct dataplane *d, uint32_t link, const void *data, siz
 	struct fake_link *o =
 		l != NULL && l->record != NULL && l->ctl_open ? partner(d->index, l, &to) : NULL;
 
+	memcpy(d->ctl_begin, data, GV_MIN(len, sizeof(d->ctl_begin)));
 	if (o != NULL)
 		post(d->index, to, DATAPLANE_EVENT_CTL, o->handle, o->peer, data, len);
 	return 0;

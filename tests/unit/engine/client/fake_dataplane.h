@@ -38,6 +38,8 @@ void fake_end_links(void);
 void fake_say(unsigned i, const void *data, size_t len);
 /* Transaction id of the last STUN message of computer i to an address of no computer. */
 const uint8_t *fake_stun_id(unsigned i);
+/* The first two bytes of the last ctl message of computer i: its type and, of a bye, the reason. */
+const uint8_t *fake_last_ctl(unsigned i);
 /* How many such messages left from this address of it. */
 unsigned fake_stun_sent(unsigned i, const struct netaddr *local);
 

@@ -214,7 +214,9 @@ static void mesh_bye_ends_the_path_at_once(void **state)
 {
 	(void)state;
 	lab_connect(0, 1);
-	mesh_close(lab.nodes[1].mesh, lab.now);
+	mesh_close(lab.nodes[1].mesh, CTL_BYE_STOPPING, lab.now);
+	assert_int_equal(fake_last_ctl(1)[0], CTL_BYE);
+	assert_int_equal(fake_last_ctl(1)[1], CTL_BYE_STOPPING);
 	lab_run(100000);
 	assert_true(mesh_is_idle(lab.nodes[1].mesh));
 	assert_int_not_equal(lab_state(0, 1), MESH_PEER_CONNECTED);

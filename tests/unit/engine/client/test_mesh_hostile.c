@@ -619,7 +619,7 @@ static void mesh_refused_deletions_are_repeated(void **state)
 	lab_connect(0, 1);
 	lab_connect(0, 2);
 	fake_refuse(0, true);
-	mesh_close(lab.nodes[0].mesh, lab.now);
+	mesh_close(lab.nodes[0].mesh, CTL_BYE_DOWN, lab.now);
 	lab_run(1000000);
 	assert_false(mesh_is_idle(lab.nodes[0].mesh));
 	assert_int_equal(fake_links(0), 2);
