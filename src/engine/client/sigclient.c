@@ -64,6 +64,7 @@ struct sigclient {
 	bool superseded;     /* waits out its time, whatever happens */
 	uint64_t login_id, next_id;
 	struct pending *pending; /* oldest first */
+	struct pending *ending;  /* taken out of it, their users not told yet */
 	size_t n_pending;
 	struct diag problem;
 };
@@ -127,8 +128,10 @@ const char *sigclient_problem(const struct sigclient *c)
 static void finish(struct sigclient *c, bool (*due)(const struct pending *p, uint64_t now_us),
                    enum sigclient_result sent, enum sigclient_result unsent, uint64_t now_us)
 {
-	struct pending *done = NULL, **done_end = &done;
+	struct pending **end = &c->ending;
 
+	while (*end != NULL)
+		end = &(*end)->next;
 	for (struct pending **at = &c->pending; *at != NULL;) {
 		struct pending *p = *at;
 		if (!due(p, now_us)) {
@@ -137,12 +140,12 @@ static void finish(struct sigclient *c, bool (*due)(const struct pending *p, uin
 		}
 		*at = p->next;
 		p->next = NULL;
-		*done_end = p;
-		done_end = &p->next;
+		*end = p;
+		end = &p->next;
 	}
-	while (done != NULL) {
-		struct pending *p = done;
-		done = p->next;
+	while (c->ending != NULL) {
+		struct pending *p = c->ending;
+		c->ending = p->next;
 		if (p->fn != NULL)
 			p->fn(p->user, p->sent ? sent : unsent, NULL);
 		pending_free(c, p);
@@ -275,12 +278,18 @@ int sigclient_request(struct sigclient *c, struct msg *m, uint64_t now_us, sigcl
 	return 0;
 }
 
-void sigclient_forget(struct sigclient *c, const void *user)
+static void forget(struct pending *list, const void *user)
 {
-	for (struct pending *p = c->pending; p != NULL; p = p->next) {
+	for (struct pending *p = list; p != NULL; p = p->next) {
 		if (p->user == user)
 			p->fn = NULL;
 	}
+}
+
+void sigclient_forget(struct sigclient *c, const void *user)
+{
+	forget(c->pending, user);
+	forget(c->ending, user);
 }
 
 void sigclient_line_up(struct sigclient *c, uint64_t now_us)

@@ -37,6 +37,7 @@ struct answer {
 	enum sigclient_result result;
 	enum msg_type type;
 	struct fixture *ask_again; /* requests from inside the reply */
+	struct answer *forgets;    /* the requests of this one, when it is called */
 };
 
 static struct fixture fix;
@@ -171,6 +172,8 @@ static void on_answer(void *user, enum sigclient_result result, const struct msg
 	a->calls++;
 	a->result = result;
 	a->type = m != NULL ? m->type : MSG_NONE;
+	if (a->forgets != NULL)
+		sigclient_forget(fix.client, a->forgets);
 	if (a->ask_again != NULL)
 		assert_int_equal(
 			sigclient_request(a->ask_again->client, &again, fix.now_us, on_answer, a),
@@ -346,6 +349,20 @@ static void sigclient_forgotten_request_is_not_called(void **state)
 	sigclient_forget(fix.client, &a);
 	reply_found(last_sent()->id);
 	assert_int_equal(a.calls, 0);
+}
+
+/* The line broke: whoever hears it first may be the end of another one who waits. */
+static void sigclient_forgotten_while_others_are_told_is_not_called(void **state)
+{
+	struct answer second = {0}, first = {.forgets = &second};
+
+	(void)state;
+	log_in();
+	request(&first);
+	request(&second);
+	sigclient_line_down(fix.client, "gone", fix.now_us);
+	assert_int_equal(first.calls, 1);
+	assert_int_equal(second.calls, 0);
 }
 
 static void sigclient_backoff_grows_to_30_s_with_jitter(void **state)
@@ -548,6 +565,7 @@ int main(void)
 		CASE(sigclient_broken_line_loses_what_was_sent),
 		CASE(sigclient_request_from_inside_a_reply_works),
 		CASE(sigclient_forgotten_request_is_not_called),
+		CASE(sigclient_forgotten_while_others_are_told_is_not_called),
 		CASE(sigclient_backoff_grows_to_30_s_with_jitter),
 		CASE(sigclient_kick_does_not_wait),
 		CASE(sigclient_superseded_waits_30_s),
