@@ -20,8 +20,11 @@ from rogue import OWN_LAST, OWN_TSN, Rogue, chunk, data_chunk, rss_kib, sack
 TIME_LIMIT_S = 120
 LONG_TIME_LIMIT_S = 900
 
-RSS_KIB, P99_MS = 16 << 10, 20
-P99_SAMPLES = 500  # fewer say nothing about the hundredth part
+RSS_KIB, LATER_MS = 16 << 10, 20
+TRIES = 3
+# An attack is judged by the slowest hundredth of so many pings; by the slowest twentieth of fewer in the short form.
+SHORT_FORM, LONG_FORM = (95, 200), (99, 500)  # percent, pings
+PING_S, SAMPLES_S = 0.004, 20  # pause between pings; an attack is repeated at most so long for their number
 OPEN = struct.pack("!BBHIHH", 3, 0, 0, 0, 4, 0) + b"evil"  # DATA_CHANNEL_OPEN (RFC 8832 5.1)
 CTL, IP = 0, 2  # streams of the channels
 
@@ -180,7 +183,10 @@ class Others:
     """How long pings take between others, to the one that is attacked and, for comparison, to one that is not."""
 
     def __init__(self, third, attacked, spared):
-        self.pingers = [Pinger(third.node, a, 0.01) for a in (attacked, spared)]
+        self.pingers = [Pinger(third.node, a, PING_S) for a in (attacked, spared)]
+
+    def samples(self):
+        return min(p.answered() for p in self.pingers)
 
     def end(self, name):
         """Times to the attacked one, times to the spared one, in ms."""
@@ -198,31 +204,29 @@ def come_back(rogue, address):
         rogue.wait_reaches(address, 30)
 
 
-def p99s(times):
-    """p99 in ms, to the attacked one and to the spared one."""
-    return [percentile(t, 99) for t in times]
+def slowest(times, percent):
+    """This percentile in ms, to the attacked one and to the spared one."""
+    return [percentile(t, percent) for t in times]
 
 
-def is_served(times):
-    attacked, spared = p99s(times)
-    return attacked <= spared + P99_MS
-
-
-def judge(name, times):
+def is_served(times, percent):
     """The attacked one answers others almost as soon as the spared one does."""
-    check(is_served(times), f"{name}: p99 of pings to the attacked one and to another: {p99s(times)} ms")
-    return p99s(times)
+    attacked, spared = slowest(times, percent)
+    return attacked <= spared + LATER_MS
 
 
 def attack(attacks, name, others, before_kib):
-    """One attack, and what it must not do; returns the times of others' pings."""
-    others, start = Others(*others), time.monotonic()
-    number = getattr(attacks, name)()
+    """One attack, again until there are enough pings to judge it by, and what it must not do; returns their times."""
+    percent, samples = LONG_FORM if attacks.lab.long else SHORT_FORM
+    others, start, number = Others(*others), time.monotonic(), 0
+    while number == 0 or others.samples() < samples and time.monotonic() < start + SAMPLES_S * attacks.lab.slow:
+        number += getattr(attacks, name)()
     seconds, times = time.monotonic() - start, others.end(name)
     grown = rss_kib(attacks.me.process) - before_kib
-    print(f"{name}: {number} in {seconds:.1f} s, memory +{grown} KiB, p99 {p99s(times)} ms")
+    print(f"{name}: {number} in {seconds:.1f} s, memory +{grown} KiB, p{percent} {slowest(times, percent)} ms of {len(times[0])} pings")
     check(attacks.me.process.poll() is None, f"{name}: the daemon ended")
     check(grown <= RSS_KIB, f"{name}: memory grew by {grown} KiB")
+    check(min(map(len, times)) >= samples, f"{name}: {[len(t) for t in times]} pings were answered, too few to judge by")
     return times
 
 
@@ -234,19 +238,20 @@ def scenario(lab):
     for c in (rogue, third, fourth):
         c.join(invite)
     addresses = wait_mesh(lab, [me, rogue, third, fourth])
+    percent, _ = LONG_FORM if lab.long else SHORT_FORM
     attacks, before_kib, all_times = Attacks(lab, me, rogue), rss_kib(me.process), ([], [])
     chosen = os.environ.get("GOVPN_ATTACKS", "").split() or ATTACKS
     for name in chosen:
-        for left in (2, 1, 0):
-            times = attack(attacks, name, (third, addresses[me], addresses[fourth]), before_kib)
+        tries = []
+        # What else runs on this machine disturbs now and then; an attack does so each time.
+        while len(tries) < TRIES and (not tries or not is_served(tries[0], percent)):
+            tries.append(attack(attacks, name, (third, addresses[me], addresses[fourth]), before_kib))
             come_back(rogue, addresses[me])
-            # What else runs on this machine disturbs now and then; an attack does so each time.
-            if len(times[0]) < P99_SAMPLES or is_served(times) or not left:
-                break
-        if len(times[0]) >= P99_SAMPLES:
-            judge(name, times)
-        for kept, new in zip(all_times, times):
-            kept.extend(new)
-    attacked, spared = judge("all attacks", all_times)
+            for kept, new in zip(all_times, tries[-1]):
+                kept.extend(new)
+        bad = [slowest(t, percent) for t in tries if not is_served(t, percent)]
+        check(len(bad) <= 1, f"{name}: p{percent} of pings to the attacked one and to another: {bad} ms in {len(bad)} of {len(tries)} tries")
+    attacked, spared = slowest(all_times, 99)
+    check(is_served(all_times, 99), f"all attacks: p99 of pings to the attacked one {attacked} ms, to another {spared} ms")
     return (f"{len(chosen)} attacks: memory +{rss_kib(me.process) - before_kib} KiB; p99 of another member's ping "
             f"{attacked:.1f} ms to the attacked one, {spared:.1f} ms to one that is not")
