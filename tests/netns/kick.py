@@ -26,15 +26,18 @@ def scenario(lab):
     check(not kicked.reaches(addresses[owner]) and not kicked.reaches(addresses[member]), "the kicked one still gets in")
     check(owner.reaches(addresses[member]), "the others lost each other")
 
-    kicked.refused(REFUSED, "join", link)
+    # Its key is banned: a link that lets others in does not help it. Without the key the old link is withdrawn.
+    fresh_link = owner.ok("invite", net).json()["invite"]
+    for one in (link, fresh_link):
+        kicked.refused(REFUSED, "join", one)
     kicked.stop()
     shutil.rmtree(kicked.state)
     kicked.start()
     kicked.refused(REFUSED, "join", link)
 
-    # A new invite lets a newcomer in, and members that were there stay.
+    # The new invite lets a newcomer in, and members that were there stay.
     fresh = Computer(lab, lab.home("open")).start()
-    got = fresh.join(owner.ok("invite", net).json()["invite"])["ipv4"].split("/")[0]
+    got = fresh.join(fresh_link)["ipv4"].split("/")[0]
     owner.wait_reaches(got)
     fresh.wait_reaches(addresses[member])
     server.kill9()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Plan 3.2: what a channel delivers is written to the TUN, unchanged, if its source is the peer's address.
 
-    h1 (port NAT), h2 (public), h3 (public) -- inet -- server
+    h1 (port NAT), h2 (public), h3 (public, lies about its address) -- inet -- server
 """
 
 import os
@@ -9,8 +9,13 @@ import random
 import socket
 import struct
 
-from govpn import group
+from govpn import Computer, Server, wait_mesh
 from lab import check
+from packets import datagram
+from rogue import Rogue, dropped
+
+
+SPOOFED = 50
 
 
 def udp(computer, address, port=0):
@@ -35,36 +40,43 @@ def exact_content(a, b, addresses):
 
 
 def spoof(computer, source, target):
-    """Sends 50 UDP datagrams with a source address of our choice into the tunnel."""
+    """Sends SPOOFED UDP datagrams with a source address of our choice into the tunnel."""
     with computer.node:
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     udp_part = struct.pack("!HHHH", 5001, 5000, 8 + 4, 0) + b"evil"
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(target))
-    for _ in range(50):
+    for _ in range(SPOOFED):
         raw.sendto(head + udp_part, (target, 0))
 
 
-def dropped(computer, address):
-    """All packets that this computer dropped: told to the peer, and told to nobody."""
-    told = computer.peers()[address]["dropped"], computer.network()["dropped"]
-    return sum(n or 0 for counters in told for n in counters.values())
-
-
 def scenario(lab):
-    _, (a, b, c), addresses = group(lab, ["port", "open", "open"])
+    server = Server(lab).start()
+    a, b = (Computer(lab, lab.home(kind)).start() for kind in ("port", "open"))
+    liar = Rogue(lab, lab.public("h3", 150)).start()
+    invite = a.create("party", server)["invite"]
+    for one in (b, liar):
+        one.join(invite)
+    addresses = wait_mesh(lab, [a, b, liar])
     number = exact_content(a, b, addresses)
 
     receiver = udp(b, addresses[b], 5000)
     receiver.settimeout(0.5)
-    before = dropped(b, addresses[a]) + dropped(a, addresses[b])
-    for source in (addresses[c], addresses[b], "127.0.0.1", "203.0.113.10", "224.0.0.1"):
+    strangers = (addresses[b], "127.0.0.1", "203.0.113.10", "224.0.0.1")
+    not_sent = lambda: a.network()["dropped"].get("tx_bad", 0)
+    refused = lambda: dropped(b, addresses[liar]).get("rx_source", 0)
+    for source in (addresses[liar], *strangers):
+        before = not_sent()
         spoof(a, source, addresses[b])
+        lab.wait(lambda: not_sent() >= before + SPOOFED, 3, f"{a.name} does not send what comes from {source}")
+    for source in (addresses[a], *strangers):
+        before = refused()
+        liar.send("inner", addresses[b], [datagram(source, addresses[b], b"evil")], count=SPOOFED)
+        lab.wait(lambda: refused() >= before + SPOOFED, 3, f"{b.name} refuses what comes from {source}")
     try:
         got = receiver.recvfrom(100)
     except TimeoutError:
         got = None
     check(got is None, f"a packet with a false source was delivered: {got}")
-    counted = lambda: dropped(b, addresses[a]) + dropped(a, addresses[b]) - before
-    lab.wait(lambda: counted() >= 50, 3, "drops for false sources are counted")
-    check(a.reaches(addresses[b]), "the path did not survive")
-    return f"{number} datagrams unchanged, {counted()} false sources dropped"
+    check(not_sent() == refused() == 5 * SPOOFED, f"{not_sent()} not sent, {refused()} refused, of 5 times {SPOOFED}")
+    check(a.reaches(addresses[b]) and liar.reaches(addresses[b]), "the paths did not survive")
+    return f"{number} datagrams unchanged; {not_sent()} with a false source not sent, {refused()} of a liar refused"
