@@ -132,6 +132,7 @@ struct hub_request {
 	struct hub_conn *conn;
 	const struct msg *msg;
 	const struct hub_time *t;
+	bool is_changed; /* what was asked for is on disk; only the answer can still fail */
 	/* The refusal, when the handler returns HUB_REFUSED. */
 	enum msg_error_code code;
 	uint32_t retry_after_s;
@@ -190,6 +191,23 @@ void presence_end(struct hub *h, struct hub_conn *c) gv_nonnull(1, 2);
 int presence_computer(struct hub *h, const uint8_t id[static NETID_SIZE],
                       const struct store_member *m, struct msg_computer *out)
 	gv_must_check gv_nonnull(1, 2, 3, 4);
+
+/*
+ * Creating, joining and connecting end alike: inside the caller's transaction the requester becomes present; commits, tells
+ * the others, answers. The answer comes last because it may fail: the others know all the same, and where it fails the
+ * requester is not present. Returns 0; -errno.
+ */
+struct presence_entry {
+	enum msg_type reply;
+	const struct store_network *n;
+	const struct document *doc;
+	const struct store_member *self;
+	bool is_new;     /* was no member before */
+	bool is_renamed; /* its admission is newer than the one before */
+};
+
+int presence_enter(struct hub_request *q, const struct presence_entry *e)
+	gv_must_check gv_nonnull(1, 2);
 int presence_connect(struct hub_request *q) gv_nonnull(1);
 int presence_disconnect(struct hub_request *q) gv_nonnull(1);
 int presence_forward(struct hub_request *q) gv_nonnull(1);

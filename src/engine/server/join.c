@@ -220,26 +220,6 @@ static int join_write(struct join *j)
 	return r < 0 ? err_up(r) : r;
 }
 
-/* Whoever joins is connected. */
-static int join_tell(struct join *j)
-{
-	struct hub_request *q = j->q;
-	bool was_connected = presence_has(q->conn, j->n.id);
-	struct msg m = {.type = j->was_member ? MSG_COMPUTER_CONNECTED : MSG_COMPUTER_JOINED};
-	int r = presence_add(q->hub, q->conn, j->n.id);
-
-	if (r == 0)
-		r = network_reply(q, MSG_NETWORK_JOINED, &j->n, j->doc);
-	if (r == 0)
-		r = presence_computer(q->hub, j->n.id, &j->self, &m.computer_notice.computer);
-	if (r < 0)
-		return err_up(r);
-	memcpy(m.computer_notice.network_id, j->n.id, NETID_SIZE);
-	if (!j->was_member || !was_connected || j->renamed)
-		hub_broadcast(q->hub, j->n.id, q->conn, &m);
-	return 0;
-}
-
 int join_network(struct hub_request *q)
 {
 	const struct msg_join_network *m = &q->msg->join_network;
@@ -253,15 +233,21 @@ int join_network(struct hub_request *q)
 		r = store_begin(q->hub->store);
 	if (r == 0)
 		r = join_write(&j);
-	if (r == 0)
-		r = store_commit(q->hub->store);
-	if (r == 0 && !j.was_member) {
+	if (r == 0) { /* whoever joins is connected */
+		struct presence_entry e = {.reply = MSG_NETWORK_JOINED,
+		                           .n = &j.n,
+		                           .doc = j.doc,
+		                           .self = &j.self,
+		                           .is_new = !j.was_member,
+		                           .is_renamed = j.renamed};
+
+		r = presence_enter(q, &e);
+	}
+	if (q->is_changed && !j.was_member) {
 		q->hub->stats.joins++;
 		q->hub->stats.members++;
 		log_limited(LOG_LEVEL_INFO, 60, "network.joined", LOG_STR("code", j.n.code));
 	}
-	if (r == 0)
-		r = join_tell(&j);
 	join_deinit(&j);
 	return r < 0 ? err_up(r) : r;
 }

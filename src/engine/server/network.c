@@ -146,6 +146,21 @@ static int create_write(struct hub_request *q, struct store_network *n, const st
 	return r == 0 ? 0 : err_here(r < 0 ? r : -EUCLEAN);
 }
 
+static int create_enter(struct hub_request *q, const struct store_network *n,
+                        const struct document *doc, bool is_new)
+{
+	struct store_member self = {0};
+	struct presence_entry e = {
+		.reply = MSG_NETWORK_CREATED, .n = n, .doc = doc, .self = &self, .is_new = is_new};
+	int r = store_member_get(q->hub->store, n->id, q->conn->key, &self);
+
+	if (r == 0)
+		r = presence_enter(q, &e);
+	store_member_deinit(&self);
+	/* The owner is a member as long as the network is there. */
+	return r == 0 ? 0 : err_here(r < 0 ? r : -EUCLEAN);
+}
+
 /* The network is there already: a repeated request is answered like the first. */
 static int create_again(struct hub_request *q, const struct store_network *have,
                         const struct document *doc)
@@ -154,9 +169,7 @@ static int create_again(struct hub_request *q, const struct store_network *have,
 
 	if (have->document_n != blob->n || memcmp(have->document, blob->p, blob->n) != 0)
 		return hub_refuse(q, MSG_ERROR_STALE_DOCUMENT, "this network exists already");
-	int r = presence_add(q->hub, q->conn, have->id);
-	if (r == 0)
-		r = network_reply(q, MSG_NETWORK_CREATED, have, doc);
+	int r = create_enter(q, have, doc, false);
 	return r < 0 ? err_up(r) : 0;
 }
 
@@ -168,17 +181,14 @@ static int create_new(struct hub_request *q, struct store_network *n, const stru
 	if (r == 0)
 		r = create_write(q, n, doc, a);
 	if (r == 0)
-		r = store_commit(q->hub->store);
-	if (r != 0)
-		return r < 0 ? err_up(r) : r;
-	q->hub->stats.networks_created++;
-	q->hub->stats.networks++;
-	q->hub->stats.members++;
-	log_limited(LOG_LEVEL_INFO, 60, "network.created", LOG_STR("code", n->code));
-	r = presence_add(q->hub, q->conn, n->id);
-	if (r == 0)
-		r = network_reply(q, MSG_NETWORK_CREATED, n, doc);
-	return r < 0 ? err_up(r) : 0;
+		r = create_enter(q, n, doc, true);
+	if (q->is_changed) {
+		q->hub->stats.networks_created++;
+		q->hub->stats.networks++;
+		q->hub->stats.members++;
+		log_limited(LOG_LEVEL_INFO, 60, "network.created", LOG_STR("code", n->code));
+	}
+	return r < 0 ? err_up(r) : r;
 }
 
 static int create_in_transaction(struct hub_request *q, const struct document *doc,

@@ -150,33 +150,48 @@ static int load_self(struct hub_request *q, const uint8_t id[static NETID_SIZE],
 	return r < 0 ? err_up(r) : 0;
 }
 
-/* Adds the presence, answers, tells the others. */
-static int connect_now(struct hub_request *q, const struct store_network *n,
-                       const struct document *doc, const struct store_member *self, bool renamed)
+/* What the others are told of a requester that is present already. */
+static int make_notice(struct hub_request *q, const struct presence_entry *e, bool was_connected,
+                       struct msg *out)
 {
-	bool was_connected = presence_has(q->conn, n->id);
-	struct msg m = {.type = was_connected ? MSG_COMPUTER_RENAMED : MSG_COMPUTER_CONNECTED};
-	int r = presence_add(q->hub, q->conn, n->id);
+	if (!e->is_new && was_connected) {
+		*out = (struct msg){.type = MSG_COMPUTER_RENAMED,
+		                    .computer_renamed = {.admission = {.p = e->self->admission,
+		                                                       .n = e->self->admission_n}}};
+		memcpy(out->computer_renamed.network_id, e->n->id, NETID_SIZE);
+		memcpy(out->computer_renamed.key, e->self->key, SIG_KEY_SIZE);
+		return 0;
+	}
+	*out = (struct msg){.type = e->is_new ? MSG_COMPUTER_JOINED : MSG_COMPUTER_CONNECTED};
+	memcpy(out->computer_notice.network_id, e->n->id, NETID_SIZE);
+	int r = presence_computer(q->hub, e->n->id, e->self, &out->computer_notice.computer);
+	return r < 0 ? err_up(r) : 0;
+}
+
+int presence_enter(struct hub_request *q, const struct presence_entry *e)
+{
+	bool was_connected = presence_has(q->conn, e->n->id);
+	struct msg notice;
+	int r = presence_add(q->hub, q->conn, e->n->id);
 
 	if (r == 0)
-		r = network_reply(q, MSG_NETWORK_CONNECTED, n, doc);
-	if (r == 0 && !was_connected) {
-		memcpy(m.computer_notice.network_id, n->id, NETID_SIZE);
-		r = presence_computer(q->hub, n->id, self, &m.computer_notice.computer);
-	} else if (r == 0) {
-		memcpy(m.computer_renamed.network_id, n->id, NETID_SIZE);
-		memcpy(m.computer_renamed.key, self->key, SIG_KEY_SIZE);
-		m.computer_renamed.admission =
-			(struct msg_blob){.p = self->admission, .n = self->admission_n};
-	}
+		r = make_notice(q, e, was_connected, &notice);
+	if (r == 0)
+		r = store_commit(q->hub->store);
 	if (r < 0) {
 		if (!was_connected)
-			presence_remove(q->hub, q->conn, n->id);
+			presence_remove(q->hub, q->conn, e->n->id);
 		return err_up(r);
 	}
-	if (!was_connected || renamed)
-		hub_broadcast(q->hub, n->id, q->conn, &m);
-	return 0;
+	q->is_changed = e->is_new || e->is_renamed;
+	if (q->is_changed || !was_connected)
+		hub_broadcast(q->hub, e->n->id, q->conn, &notice);
+	r = network_reply(q, e->reply, e->n, e->doc);
+	if (r < 0 && !was_connected) {
+		presence_remove(q->hub, q->conn, e->n->id);
+		tell_disconnected(q->hub, q->conn, e->n->id);
+	}
+	return r < 0 ? err_up(r) : 0;
 }
 
 int presence_connect(struct hub_request *q)
@@ -198,12 +213,17 @@ int presence_connect(struct hub_request *q)
 		r = load_self(q, id, doc, &self);
 	if (r == 0 && q->msg->connect_network.admission.n > 0)
 		r = update_admission(q, doc, &self, &q->msg->connect_network.admission, &renamed);
-	if (r == 0)
-		r = store_commit(q->hub->store);
+	if (r == 0) {
+		struct presence_entry e = {.reply = MSG_NETWORK_CONNECTED,
+		                           .n = &n,
+		                           .doc = doc,
+		                           .self = &self,
+		                           .is_renamed = renamed};
+
+		r = presence_enter(q, &e);
+	}
 	if (r == 0)
 		expiry_touch_later(q->hub, &n, q->t);
-	if (r == 0)
-		r = connect_now(q, &n, doc, &self, renamed);
 	store_network_deinit(&n);
 	store_member_deinit(&self);
 	document_free(doc);

@@ -231,8 +231,9 @@ static void answer(struct hub_request *q)
 			(void)log_err(r, "session.failed",
 			              LOG_STR("type", msg_type_name(q->msg->type)));
 		q->retry_after_s = r == -EBUSY ? BUSY_RETRY_S : 0;
-		hub_refuse(q, MSG_ERROR_SERVER_ERROR,
-		           "the server could not do it; nothing was changed");
+		hub_refuse(q, MSG_ERROR_SERVER_ERROR, "%s",
+		           q->is_changed ? "the server did it but could not answer: ask again"
+		                         : "the server could not do it; nothing was changed");
 	}
 	send_error(q->conn, q, q->msg->id);
 	/* One try for each nonce. */

@@ -172,8 +172,24 @@ void rig_login(struct rig *r, struct rig_computer *c, unsigned number)
 
 void rig_send_text(struct rig_computer *c, const char *text)
 {
-	hub_input(c->rig->hub, c->conn, text, strlen(text), &c->rig->t);
-	settle(c->rig);
+	struct rig *r = c->rig;
+
+	mem_fail_at(r->fail_at);
+	hub_input(r->hub, c->conn, text, strlen(text), &r->t);
+	r->has_failed = r->fail_at > 0 && mem_fail_hit();
+	r->fail_at = 0;
+	mem_fail_at(0);
+	settle(r);
+}
+
+void rig_fail_at(struct rig *r, uint64_t n)
+{
+	r->fail_at = n;
+}
+
+bool rig_has_failed(const struct rig *r)
+{
+	return r->has_failed;
 }
 
 void rig_send(struct rig_computer *c, struct msg *m)
@@ -224,6 +240,8 @@ enum msg_type rig_request(struct rig_computer *c, struct msg *m)
 	rig_send(c, m);
 	do {
 		got = rig_receive(c);
+		if (got == MSG_NONE && c->rig->has_failed)
+			return got;
 		if (got == MSG_NONE)
 			fail_msg("no answer to %s", msg_type_name(m->type));
 	} while (strcmp(c->m.id, m->id) != 0);

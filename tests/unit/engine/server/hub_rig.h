@@ -34,6 +34,8 @@ struct rig {
 	struct store *store;
 	struct hub_config config;
 	struct hub_time t;
+	uint64_t fail_at;
+	bool has_failed;
 	char dir[64], db[96];
 };
 
@@ -84,13 +86,20 @@ void rig_login(struct rig *r, struct rig_computer *c, unsigned number);
 /* Sends m, with a message id of its own. */
 void rig_send(struct rig_computer *c, struct msg *m);
 void rig_send_text(struct rig_computer *c, const char *text);
+/* The next allocation but n - 1 that the server makes for the next message fails, once. */
+void rig_fail_at(struct rig *r, uint64_t n);
+/* Whether it made so many. */
+bool rig_has_failed(const struct rig *r);
 /* Takes the next message into c->m; MSG_NONE when none waits. */
 enum msg_type rig_receive(struct rig_computer *c);
 /* Takes messages until one of this type comes; fails when none does. */
 void rig_expect(struct rig_computer *c, enum msg_type type);
 /* Drops what waits. */
 void rig_drain(struct rig_computer *c);
-/* Sends m and gives the type of its reply; other messages before it are dropped. */
+/*
+ * Sends m and gives the type of its reply; other messages before it are dropped. MSG_NONE: an allocation failed as was asked
+ * for, and none came.
+ */
 enum msg_type rig_request(struct rig_computer *c, struct msg *m);
 /* The same for a request that must be refused with `code`. */
 void rig_refused(struct rig_computer *c, struct msg *m, enum msg_error_code code);

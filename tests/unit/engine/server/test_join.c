@@ -130,7 +130,7 @@ static void join_again_with_newer_names_renames(void **state)
 	rig_advance(&p.r, 1);
 	join_ok(&p.b, &p.n, p.n.link, "bee");
 	assert_int_equal(rig_last_octet(&p.b), 2);
-	rig_expect(&p.owner, MSG_COMPUTER_CONNECTED);
+	rig_expect(&p.owner, MSG_COMPUTER_RENAMED);
 	close_party(&p);
 }
 
