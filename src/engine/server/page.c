@@ -38,7 +38,7 @@ int page_invite(const char *path, struct buf *out, bool *found)
 		             " everything behind the <code>#</code>: that part is the key, and it"
 		             " was not sent to this server.</li>\n"
 		             "<li>In a terminal type <code>govpn join -</code>, paste the address"
-		             " and press Enter and Ctrl-D.</li>\n</ol>\n"
+		             " and press Enter.</li>\n</ol>\n"
 		             "<p>Whoever has the address can join. Do not show it to"
 		             " others.</p>\n",
 		             netid_text(id, text));
