@@ -223,6 +223,7 @@ static void answer(struct hub_request *q)
 
 	if (r == 0)
 		return;
+	q->hub->stats.refused++;
 	store_rollback(q->hub->store);
 	if (r != HUB_REFUSED) {
 		static struct log_limit limit; /* a full disk must not be filled by saying so */
@@ -249,6 +250,7 @@ static bool is_too_fast(struct hub_request *q)
 		c->refused_in_row = 0;
 		return false;
 	}
+	q->hub->stats.refused++;
 	hub_refuse(q, MSG_ERROR_RATE_LIMITED, "too many messages");
 	q->retry_after_s = quota_wait_s(&c->message, &q->hub->limits.message, q->t->us);
 	send_error(c, q, "");

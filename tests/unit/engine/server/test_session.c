@@ -204,6 +204,15 @@ static void session_without_login_is_closed_after_10_s(void **state)
 	rig_close(&r);
 }
 
+/* What /metrics calls refused: each message and connection that was turned down, and no other. */
+static void expect_refused(const struct rig *r, uint64_t n)
+{
+	struct hub_stats stats;
+
+	hub_stats(r->hub, &stats);
+	assert_int_equal(stats.refused, n);
+}
+
 static void session_request_before_login_is_refused(void **state)
 {
 	struct rig r;
@@ -216,6 +225,7 @@ static void session_request_before_login_is_refused(void **state)
 	rig_connect(&a);
 	rig_refused(&a, &m, MSG_ERROR_NOT_AUTHENTICATED);
 	assert_false(rig_is_closing(&a));
+	expect_refused(&r, 1);
 	rig_computer_free(&a);
 	rig_close(&r);
 }
@@ -247,6 +257,7 @@ static void session_malformed_texts_are_refused(void **state)
 		rig_send_text(&a, rows[i].text);
 		rig_expect(&a, MSG_ERROR);
 		assert_int_equal(a.m.error.code, rows[i].code);
+		expect_refused(&r, 1);
 		assert_int_equal(rig_is_closing(&a), rows[i].closes);
 		rig_computer_free(&a);
 		rig_close(&r);
@@ -287,6 +298,7 @@ static void session_too_many_requests_are_limited_and_recover(void **state)
 		assert_int_equal(rig_request(&a, &ping), MSG_PONG);
 	rig_refused(&a, &ping, MSG_ERROR_RATE_LIMITED);
 	assert_true(a.m.error.retry_after_s > 0);
+	expect_refused(&r, 1);
 	rig_advance(&r, a.m.error.retry_after_s);
 	assert_int_equal(rig_request(&a, &ping), MSG_PONG);
 	rig_computer_free(&a);
@@ -301,11 +313,13 @@ static void session_flood_is_closed(void **state)
 	(void)state;
 	rig_open(&r);
 	rig_login(&r, &a, 1);
+	uint64_t errors = 0;
 	for (unsigned i = 0; i < 20000 && !rig_is_closing(&a); i++) {
 		rig_send_text(&a, "{\"message_id\":\"1\",\"type\":\"Ping\"}");
-		rig_drain(&a);
+		errors += rig_receive(&a) == MSG_ERROR;
 	}
 	assert_true(rig_is_closing(&a));
+	expect_refused(&r, errors);
 	rig_computer_free(&a);
 	rig_close(&r);
 }
