@@ -2,7 +2,8 @@
 
 /*
  * Limits on guessing passwords, kept in the database so that a restart does not forget them. A network that does
- * not exist is counted like one that does: the answers tell nobody which ids exist.
+ * not exist is counted like one that does: the answers to guesses tell nobody which ids exist. Other requests do tell, as a
+ * member must learn that its network was deleted; an id is a hash of 160 bits that nobody can try out.
  */
 
 #include "base/err.h"
