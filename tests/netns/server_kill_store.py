@@ -116,7 +116,8 @@ class Creator:
 
     def __init__(self):
         self.key = sigclient.Key()
-        self.sure, self.maybe = None, None  # id of the one network
+        self.sure, self.maybe = None, None  # the one network
+        self.gone = set()  # ids of those whose deletion was acknowledged
 
     def ask(self, client):
         if self.sure is None:
@@ -126,10 +127,12 @@ class Creator:
         else:
             self.maybe = None
             client.leave(self.sure)
+            self.gone.add(self.sure.id)
         self.sure = self.maybe
 
     def verify(self, _, rows):
         ids = {row[0] for row in rows}
+        check(not self.gone & ids, "a network whose deletion was acknowledged is back")
         had = self.sure is not None and self.sure.id in ids
         has = self.maybe is not None and self.maybe.id in ids
         check(self.sure is None or had or self.maybe is not self.sure, "an acknowledged network is lost")
