@@ -34,7 +34,7 @@ static void send_or_log(struct link *l, const struct ctl_msg *msg)
 		log_debug("ctl message %d not sent: %d", (int)msg->type, r);
 }
 
-void ctlchan_hello(struct link *l)
+static void say_hello(struct link *l)
 {
 	const struct mesh *m = l->peer->mesh;
 	struct ctl_msg msg = {.type = CTL_HELLO};
@@ -45,7 +45,28 @@ void ctlchan_hello(struct link *l)
 	msg.hello.session = m->c.session;
 	msg.hello.epoch = m->c.doc->epoch;
 	memcpy(msg.hello.doc_hash, m->c.doc->hash, DOCUMENT_HASH_SIZE);
-	send_or_log(l, &msg);
+	if (send_msg(l, &msg) == 0)
+		l->told_epoch = m->c.doc->epoch;
+}
+
+/* Asks for a document newer than this epoch. */
+static void ask_document(struct link *l, uint64_t have_epoch)
+{
+	struct ctl_msg msg = {.type = CTL_DOC_REQUEST, .doc_request.have_epoch = have_epoch};
+
+	l->ask_again = send_msg(l, &msg) < 0;
+}
+
+void ctlchan_catch_up(struct link *l)
+{
+	const struct document *doc = l->peer->mesh->c.doc;
+
+	if (!l->ctl_open)
+		return;
+	if (l->told_epoch < doc->epoch)
+		say_hello(l);
+	if (l->ask_again)
+		ask_document(l, doc->epoch);
 }
 
 void ctlchan_open(struct link *l, uint64_t now_us)
@@ -64,7 +85,7 @@ void ctlchan_open(struct link *l, uint64_t now_us)
 		}
 		send_or_log(l, &msg);
 	}
-	ctlchan_hello(l);
+	say_hello(l);
 }
 
 void ctlchan_bye(struct link *l, enum ctl_bye_reason reason)
@@ -161,7 +182,6 @@ static void send_document(struct link *l, uint64_t have_epoch, uint64_t now_us)
 static void take_hello(struct link *l, const struct ctl_hello *h, uint64_t now_us)
 {
 	struct mesh *m = l->peer->mesh;
-	struct ctl_msg ask = {.type = CTL_DOC_REQUEST, .doc_request.have_epoch = m->c.doc->epoch};
 
 	if (h->version_lo > CTL_VERSION || h->version_hi < CTL_VERSION) {
 		ctlchan_bye(l, CTL_BYE_REFUSED);
@@ -169,9 +189,9 @@ static void take_hello(struct link *l, const struct ctl_hello *h, uint64_t now_u
 		return;
 	}
 	if (h->epoch > m->c.doc->epoch)
-		send_or_log(l, &ask);
-	else if (h->epoch < m->c.doc->epoch && l->hello_got)
-		ctlchan_hello(l); /* it took an older one while a newer came: it asks after this */
+		ask_document(l, m->c.doc->epoch);
+	else if (h->epoch < m->c.doc->epoch)
+		say_hello(l); /* it took an older one while a newer came: it asks after this */
 	else if (h->epoch == m->c.doc->epoch &&
 	         memcmp(h->doc_hash, m->c.doc->hash, DOCUMENT_HASH_SIZE) != 0)
 		log_limited(LOG_LEVEL_WARN, 5, "document.fork", LOG_U64("epoch", h->epoch),

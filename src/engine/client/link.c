@@ -374,6 +374,7 @@ static void try_up(struct link *l, uint64_t now_us)
 	l->state = LINK_UP;
 	l->deadline_us = CLOCK_NEVER;
 	l->watch_us = next_watch_us(now_us);
+	ctlchan_catch_up(l);
 	peer_link_up(l->peer, l, now_us);
 }
 
@@ -455,6 +456,7 @@ static void watch(struct link *l, uint64_t now_us)
 	uint64_t sent = atomic_load_explicit(&l->shared->sent_us, memory_order_relaxed);
 
 	l->watch_us = next_watch_us(now_us);
+	ctlchan_catch_up(l);
 	if (heard > l->heard_told_us) {
 		l->heard_told_us = heard;
 		l->quiet_us = 0;

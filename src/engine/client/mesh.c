@@ -357,9 +357,13 @@ void mesh_set_document(struct mesh *m, const struct document *doc, uint64_t now_
 		if (!admission_still_holds(&p->admission, doc)) {
 			log_info("peer.cut", LOG_STR("label", p->admission.label));
 			remove_peer(m, p, true, now_us);
-		} else if (p->use != NULL && p->use->state == LINK_UP) {
-			ctlchan_hello(p->use);
+			continue;
 		}
+		if (p->use != NULL)
+			ctlchan_catch_up(p->use);
+		/* It may be the one in use before anybody looks at the document again. */
+		if (p->next != NULL)
+			ctlchan_catch_up(p->next);
 	}
 }
 

@@ -96,8 +96,10 @@ struct link {
 	char *offer_sdp, *answer_sdp;
 
 	bool ctl_open, ip_open, confirmed, hello_got, ip_allowed;
-	uint64_t quiet_us; /* since when nothing is heard; 0: the path answers */
-	uint64_t watch_us; /* when to look at the shared block again */
+	uint64_t quiet_us;   /* since when nothing is heard; 0: the path answers */
+	uint64_t watch_us;   /* when to look at the shared block again */
+	uint64_t told_epoch; /* of the document that our last hello named; 0: none went out */
+	bool ask_again;      /* our request for a newer document did not go out */
 	struct link_ping pings[LINK_PINGS];
 	unsigned n_pings;
 	struct ctl_parts parts;
@@ -281,8 +283,11 @@ void link_fail(struct link *l, const char *why, uint64_t now_us);
 
 void ctlchan_open(struct link *l, uint64_t now_us);
 void ctlchan_input(struct link *l, const uint8_t *data, size_t len, uint64_t now_us);
-/* Hello again, because our document changed. */
-void ctlchan_hello(struct link *l);
+/*
+ * Says what the peer was not told yet, such as after a change of our document: once `ctl` is open, and again with every look
+ * at the link until the lane takes it.
+ */
+void ctlchan_catch_up(struct link *l);
 void ctlchan_bye(struct link *l, enum ctl_bye_reason reason);
 int ctlchan_ping(struct link *l, uint64_t id, uint64_t now_us);
 void ctlchan_leave(struct link *l, const struct proof_leave *leave);

@@ -20,6 +20,7 @@ struct fake_link {
 	unsigned n_addrs;
 	struct netaddr remote;
 	bool has_path, started, allowed, ip_open, ctl_open, tunnel, polite;
+	bool ip_waits; /* for fake_hold_ip() to end */
 	struct record *record;
 	enum dataplane_dtls_role role;
 	struct dataplane_link_shared *shared;
@@ -34,7 +35,8 @@ struct dataplane {
 	uint32_t peer_in_use[4096]; /* link handle by peer handle */
 	struct netaddr peer_ip[4096];
 	unsigned allowed;
-	bool refuses;         /* deletions */
+	bool refuses; /* deletions */
+	bool refuses_ctl;
 	uint8_t ctl_begin[2]; /* of the last ctl message sent */
 	uint8_t stun_id[12];  /* of the last message to nobody here */
 	/* Where such messages were sent from, and how often; the last place counts the rest. */
@@ -53,7 +55,7 @@ struct under_way {
 
 static struct dataplane planes[FAKE_COMPUTERS];
 static struct under_way *head, **tail = &head;
-static bool wire_cut;
+static bool wire_cut, ip_held;
 
 struct dataplane *fake_dataplane(unsigned i)
 {
@@ -78,7 +80,7 @@ void fake_reset(void)
 		for (unsigned k = 0; k < LINKS; k++)
 			record_free(planes[i].links[k].record);
 	memset(planes, 0, sizeof(planes));
-	wire_cut = false;
+	wire_cut = ip_held = false;
 	for (unsigned i = 0; i < FAKE_COMPUTERS; i++)
 		planes[i].index = i;
 }
@@ -96,6 +98,11 @@ void fake_cut(bool cut)
 void fake_refuse(unsigned i, bool refuse)
 {
 	planes[i].refuses = refuse;
+}
+
+void fake_refuse_ctl(unsigned i, bool refuse)
+{
+	planes[i].refuses_ctl = refuse;
 }
 
 const uint8_t *fake_stun_id(unsigned i)
@@ -432,11 +439,30 @@ int dataplane_link_open_ip(struct dataplane *d, uint32_t link)
 
 	if (o == NULL)
 		return 0;
+	if (ip_held) {
+		l->ip_waits = true;
+		return 0;
+	}
 	l->ip_open = true;
 	o->ip_open = true;
 	post(d->index, to, DATAPLANE_EVENT_IP_OPEN, o->handle, o->peer, NULL, 0);
 	post(d->index, d->index, DATAPLANE_EVENT_IP_OPEN, l->handle, l->peer, NULL, 0);
 	return 0;
+}
+
+void fake_hold_ip(bool hold)
+{
+	ip_held = hold;
+	for (unsigned i = 0; i < FAKE_COMPUTERS; i++) {
+		for (unsigned k = 0; !hold && k < LINKS; k++) {
+			struct fake_link *l = &planes[i].links[k];
+
+			if (l->handle != 0 && l->ip_waits &&
+			    dataplane_link_open_ip(&planes[i], l->handle) < 0)
+				assert(!"the fake always opens");
+			l->ip_waits = false;
+		}
+	}
 }
 
 int dataplane_link_allow_ip(struct dataplane *d, uint32_t link)
@@ -519,6 +545,8 @@ int dataplane_ctl_send(struct dataplane *d, uint32_t link, const void *data, siz
 	struct fake_link *o =
 		l != NULL && l->record != NULL && l->ctl_open ? partner(d->index, l, &to) : NULL;
 
+	if (d->refuses_ctl)
+		return -ENOBUFS;
 	memcpy(d->ctl_begin, data, GV_MIN(len, sizeof(d->ctl_begin)));
 	if (o != NULL)
 		post(d->index, to, DATAPLANE_EVENT_CTL, o->handle, o->peer, data, len);

@@ -32,6 +32,10 @@ void fake_cut(bool cut);
 
 /* The command lane of computer i is full for deletions. */
 void fake_refuse(unsigned i, bool refuse);
+/* The command lane of computer i is full for ctl messages. */
+void fake_refuse_ctl(unsigned i, bool refuse);
+/* Channels for IP open no more, until they may: then those that waited do. */
+void fake_hold_ip(bool hold);
 /* Every association with keys ends, on both sides. */
 void fake_end_links(void);
 /* A ctl message of computer i on its link in use, past its mesh. */

@@ -272,6 +272,62 @@ static void mesh_ban_spreads_without_the_server(void **state)
 	assert_int_equal(lab_tell(1, 2, MESH_NEWS_NOTICE), MESH_REFUSED);
 }
 
+/* The owner's next document reaches it, without the server. */
+static void next_document(void)
+{
+	struct document *next;
+
+	lab.server_up = false;
+	assert_int_equal(document_dup(&next, lab.nodes[0].doc), 0);
+	lab_sign(next);
+	mesh_set_document(lab.nodes[0].mesh, next, lab.now);
+	document_free(lab.nodes[0].doc);
+	lab.nodes[0].doc = next;
+}
+
+static void mesh_document_of_the_setup_is_told(void **state)
+{
+	(void)state;
+	fake_hold_ip(true);
+	lab_connect(0, 1);
+	assert_int_not_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
+	next_document();
+	fake_hold_ip(false);
+	lab_run(100000);
+	assert_int_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
+	assert_int_equal(lab.nodes[1].doc->epoch, lab.nodes[0].doc->epoch);
+}
+
+/* One case for each way that a message may be kept from going out. */
+static void mesh_document_is_told_when_the_lane_takes_it(void **state)
+{
+	(void)state;
+	lab_connect(0, 1);
+	for (unsigned full = 0; full < 2; full++) {
+		fake_refuse_ctl(full, true); /* the hello of 0, then the request of 1 */
+		next_document();
+		lab_run(200000);
+		assert_int_not_equal(lab.nodes[1].doc->epoch, lab.nodes[0].doc->epoch);
+		fake_refuse_ctl(full, false);
+		lab_run(1000000);
+		assert_int_equal(lab.nodes[1].doc->epoch, lab.nodes[0].doc->epoch);
+	}
+}
+
+static void mesh_document_that_the_setup_could_not_tell_is_told_when_up(void **state)
+{
+	(void)state;
+	fake_hold_ip(true);
+	lab_connect(0, 1);
+	fake_refuse_ctl(0, true);
+	next_document();
+	fake_refuse_ctl(0, false);
+	fake_hold_ip(false);
+	lab_run(100000);
+	assert_int_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
+	assert_int_equal(lab.nodes[1].doc->epoch, lab.nodes[0].doc->epoch);
+}
+
 static void mesh_dark_path_is_left_after_consent_and_found_again(void **state)
 {
 	(void)state;
@@ -323,6 +379,9 @@ int main(void)
 		TEST(mesh_bye_ends_the_path_at_once),
 		TEST(mesh_signed_leave_removes_the_member),
 		TEST(mesh_ban_spreads_without_the_server),
+		TEST(mesh_document_of_the_setup_is_told),
+		TEST(mesh_document_is_told_when_the_lane_takes_it),
+		TEST(mesh_document_that_the_setup_could_not_tell_is_told_when_up),
 		TEST(mesh_dark_path_is_left_after_consent_and_found_again),
 		TEST(mesh_ping_is_answered),
 	};
