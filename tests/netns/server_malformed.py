@@ -12,13 +12,14 @@ from lab import check
 TIME_LIMIT_S = 120
 LONG_TIME_LIMIT_S = 1800
 GROWTH_KB = 20 << 10
-# Beside a flood the neighbours' wait depends on who else uses this machine; the figure is in the note.
-JOIN_LIMIT_MS = 3000
+# Beside a flood neighbours wait so long at most, and longer on a machine where they do without one.
+JOIN_LIMIT_MS = 200
+QUIET_TIMES = 20
 
 
 def flood(lab, strangers, server, parts, times):
     """Returns (the worst figures of neighbours meanwhile, growth in kB)."""
-    load.run(strangers, server, "probe", 1)  # what grows once has grown
+    quiet = load.run(strangers, server, "probe", 2)  # what grows once has grown
     before, worst = load.resident_kb(server.process), {"join_p99_ms": 0, "login_p99_ms": 0}
     for seed in range(times):
         probe = load.start(strangers, server, "probe", 5)
@@ -32,7 +33,8 @@ def flood(lab, strangers, server, parts, times):
     check(server.process.poll() is None, "the server ended")
     check(grown <= GROWTH_KB or lab.slow > 1, f"the server grew by {grown} kB")
     check(server.health() == "OK\n", "the server does not answer")
-    check(worst["join_p99_ms"] <= JOIN_LIMIT_MS * lab.slow, f"a neighbour waited: {worst}")
+    limit_ms = (JOIN_LIMIT_MS + QUIET_TIMES * quiet["join_p99_ms"]) * lab.slow
+    check(worst["join_p99_ms"] <= limit_ms, f"a neighbour waited: {worst}, without a flood {quiet}")
     return worst, grown
 
 
