@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A server that works for a removed member: it refuses the removal, hides the newer document, plays the old one again to a
+"""A server that works for a removed member: it refuses the removal, is away, hides the newer document, plays the old one again to a
 member that restarts, and lets him in with a new session, with a new key and the old invite. Nobody takes a packet of him.
 
     h1 "anna" (owner), h2 "bert", h3 "carl", h4 "dave" (public) -- inet -- server: Middle :8443 -> govpn-server :9000
@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 
-from govpn import Computer, Server, wait_mesh
+from govpn import NO_SERVER, Computer, Server, wait_mesh
 from innerflow import Arrivals, Sender
 from lab import RUN, SERVER_IPV4, check
 
@@ -102,6 +102,35 @@ def vetoed(bed):
     return took
 
 
+def unheard(bed):
+    """The server is down while dave, who came again, is removed. It hears of it when it is back."""
+    shutil.rmtree(bed.dave.state)
+    bed.dave.start()
+    bed.link = bed.anna.ok("invite", bed.net).json()["invite"]
+    bed.join(bed.dave, bed.link)
+    bed.learn(bed.dave)
+    members = bed.anna, bed.bert, bed.carl
+    for c in members:
+        c.wait_reaches(bed.dave.ip, 20)
+    bed.server.kill9()
+    since = time.monotonic()
+    result = bed.kick(bed.dave)
+    check(result.code == NO_SERVER and "the others hear of it" in result.out + result.err, f"a removal without the server: {result}")
+    took = bed.cut(bed.dave, members, ONLINE_S, since)
+    bed.nothing_of(bed.dave.ip, "dave, removed without the server")
+    bed.dave.stop()
+    bed.server.start()
+
+    def told():
+        bed.bert.ok("down")
+        bed.bert.ok("up")
+        return Network.of(unb64(bed.middle.connected[bed.bert.key]["document"]), None).epoch == bed.epoch(bed.anna)
+    bed.lab.wait(told, BACK_S, "the server is told")
+    bed.bert.wait_reaches(bed.anna.ip, 20)
+    bed.bert.wait_reaches(bed.carl.ip, 20)
+    return took
+
+
 def withheld(bed):
     """carl is removed while bert is away. bert gets the old document and meets anna, who has the newer one."""
     old = bed.middle.connected[bed.dave.key]  # the last who joined: it names all
@@ -188,8 +217,8 @@ def server_away(bed):
 
 def scenario(lab):
     bed = Bed(lab)
-    refused, met = vetoed(bed), withheld(bed)
+    refused, alone, met = vetoed(bed), unheard(bed), withheld(bed)
     replayed(bed)
     new_key(bed)
     back = server_away(bed)
-    return f"cut after {refused:.2f} s against the server's will, {met:.2f} s after a meeting, {back:.1f} s after the server is back"
+    return f"cut after {refused:.2f} s against the server's will, {alone:.2f} s without it, {met:.2f} s after a meeting, {back:.1f} s after the server is back"

@@ -73,6 +73,7 @@ static const struct verb {
 	[ARGS_KICK] =
 		{"kick", "NET PEER [--allow-rejoin]",
                  "Removes a computer from your network, and withdraws all invites and passwords.\n"
+                 "Without the server too: it is told later, and the command says so and fails.\n"
                  "\n"
                  "  --allow-rejoin      let it in again by a new invite\n",
                  OPT_ALLOW_REJOIN, 2, 2},

@@ -179,6 +179,17 @@ static void send_document(struct link *l, uint64_t have_epoch, uint64_t now_us)
 	ctlchan_timeout(l, now_us);
 }
 
+/* Only the owner can end it, by a newer document, once it has seen its signature under the other one. */
+static void take_fork(struct link *l, uint64_t epoch)
+{
+	const struct mesh *m = l->peer->mesh;
+
+	log_limited(LOG_LEVEL_WARN, 5, "document.fork", LOG_U64("epoch", epoch),
+	            LOG_STR("peer", l->peer->admission.label));
+	if (memcmp(m->c.doc->owner, m->key, SIG_KEY_SIZE) == 0)
+		ask_document(l, epoch - 1);
+}
+
 static void take_hello(struct link *l, const struct ctl_hello *h, uint64_t now_us)
 {
 	struct mesh *m = l->peer->mesh;
@@ -194,8 +205,7 @@ static void take_hello(struct link *l, const struct ctl_hello *h, uint64_t now_u
 		say_hello(l); /* it took an older one while a newer came: it asks after this */
 	else if (h->epoch == m->c.doc->epoch &&
 	         memcmp(h->doc_hash, m->c.doc->hash, DOCUMENT_HASH_SIZE) != 0)
-		log_limited(LOG_LEVEL_WARN, 5, "document.fork", LOG_U64("epoch", h->epoch),
-		            LOG_STR("peer", l->peer->admission.label));
+		take_fork(l, h->epoch);
 	if (l->hello_got)
 		return;
 	l->hello_got = true;
@@ -245,7 +255,10 @@ static void take_document(struct link *l, const uint8_t *bytes, size_t n)
 		(void)mesh_refuse(m, l->peer->key, "document refused");
 		return;
 	}
-	if (!document_follows(m->c.doc, doc))
+	bool fork = doc->epoch == m->c.doc->epoch &&
+	            memcmp(doc->hash, m->c.doc->hash, DOCUMENT_HASH_SIZE) != 0 &&
+	            memcmp(doc->owner, m->key, SIG_KEY_SIZE) == 0;
+	if (!fork && !document_follows(m->c.doc, doc))
 		return; /* ours is as new by now */
 	memcpy(e.key, l->peer->key, SIG_KEY_SIZE);
 	mesh_emit(m, &e, bytes, n);

@@ -66,6 +66,23 @@ static void carry_signal(struct network *n, const struct mesh_event *e)
 	log_debug("%s %s", msg_type_name(m.type), r < 0 ? strerror(-r) : "sent");
 }
 
+static void send_document(struct network *n);
+
+/* A document (moved) that is not newer than ours: when it is a second one of its epoch, a newer one replaces both. */
+static void end_fork(struct network *n, struct document *doc)
+{
+	bool forked = owner_forked(n, doc);
+
+	document_free(doc);
+	if (!forked)
+		return;
+	int r = owner_sign_again(n);
+	if (r < 0)
+		(void)log_err(r, "network.fork"); /* whoever has the other document says so again */
+	else if (n->server != NULL && server_is_up(n->server))
+		send_document(n);
+}
+
 static void take_document(struct network *n, const uint8_t *bytes, size_t len)
 {
 	struct document *doc = NULL;
@@ -81,7 +98,7 @@ static void take_document(struct network *n, const uint8_t *bytes, size_t len)
 		(void)network_adopt(n,
 		                    doc); /* logged; it counts in memory even if the disk is full */
 	else
-		document_free(doc);
+		end_fork(n, doc);
 }
 
 static void handle_event(struct network *n, const struct mesh_event *e)
@@ -263,7 +280,7 @@ static int take_answer(struct network *n, const struct msg_network *m, struct di
 		(void)network_adopt(n,
 		                    doc); /* logged; it counts in memory even if the disk is full */
 	else
-		document_free(doc);
+		end_fork(n, doc);
 	if (n->remove) {
 		diag_set(diag, "this computer was removed from the network");
 		return 1;

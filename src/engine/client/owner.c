@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/enc.h"
+#include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/client/docchange.h"
@@ -17,6 +18,7 @@ LOG_MODULE("owner");
 #define OP_TIMEOUT_US (20u * 1000000u)
 /* Of an invite, unless they say otherwise. */
 #define INVITE_EXPIRES_S (7 * 24 * 3600)
+#define NOT_TOLD         "does not know it yet: there is no connection to it now"
 
 /* A new document on its way to the server. */
 struct change {
@@ -31,7 +33,8 @@ struct change {
 		PERSON_UNBAN
 	} what;
 
-	bool removes; /* somebody: that is not for the server to decide */
+	bool removes; /* somebody */
+	int unsaved;  /* -errno of saving a removal */
 };
 
 static void change_free(struct op *op)
@@ -44,30 +47,62 @@ static void change_free(struct op *op)
 	mem_free(c);
 }
 
-/*
- * Begins a change of the network's document: an unsigned copy of it in an operation. NULL:
- * answered.
- */
-static struct op *begin(struct network *n, struct localapi_call *call)
+enum needs {
+	NEEDS_SERVER, /* it counts when the server took it */
+	REMOVES,      /* it counts at once: that is not for the server to decide */
+};
+
+/* A document that the server has not answered yet. */
+static bool change_under_way(const struct network *n)
 {
+	for (const struct op *op = n->sup->ops; op != NULL; op = op->next) {
+		const struct change *c = op->data;
+		if (op->net == n && op->deinit == change_free && !op->dead && c->doc != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* False: answered. */
+static bool may_begin(const struct network *n, enum needs needs, struct localapi_call *call)
+{
+	bool known = n->problem.text[0] != '\0';
+
 	if (!network_is_owner(n)) {
 		localapi_fail(call, EXIT_CODE_NOT_ALLOWED, "only the owner of %s can do this",
 		              n->st->doc->name);
-		return NULL;
+		return false;
 	}
 	/*
 	 * Connecting compares epochs, so a change that the server missed gets there before the next one
-	 * is made: the server takes only what follows its own document.
+	 * is made.
 	 */
-	if (!n->signaling) {
-		bool known = n->problem.text[0] != '\0';
+	if (!n->signaling && (needs == NEEDS_SERVER || n->phase != NETWORK_UP)) {
 		localapi_fail(call, known ? n->problem_exit : EXIT_CODE_NO_SERVER, "%s",
 		              known ? n->problem.text
 		              : n->phase == NETWORK_DOWN
 		                      ? "connect to the network first: govpn up"
 		                      : "there is no connection to the server now");
-		return NULL;
+		return false;
 	}
+	/* A removal does not wait for it: it replaces what is under way. */
+	if (needs == NEEDS_SERVER && change_under_way(n)) {
+		localapi_fail(call, EXIT_CODE_CONFLICT,
+		              "the server has not answered another change of %s yet: try again",
+		              n->st->doc->name);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Begins a change of the network's document: an unsigned copy of it in an operation. NULL:
+ * answered.
+ */
+static struct op *begin(struct network *n, enum needs needs, struct localapi_call *call)
+{
+	if (!may_begin(n, needs, call))
+		return NULL;
 	struct op *op = op_new(n->sup, call, OP_TIMEOUT_US);
 	if (op == NULL)
 		return NULL;
@@ -76,6 +111,7 @@ static struct op *begin(struct network *n, struct localapi_call *call)
 		op_fail(op, EXIT_CODE_FAILED, "out of memory");
 		return NULL;
 	}
+	c->removes = needs == REMOVES;
 	op->data = c;
 	op->deinit = change_free;
 	op->net = n;
@@ -103,40 +139,141 @@ static void remember(struct network *n, const struct change *c)
 	}
 }
 
+/*
+ * Signs a changed copy of the present document. An epoch that was signed before is not used again, for one that the server
+ * refused may be in the world all the same. Nor is the one after it, unless it follows that very document: who has the other
+ * one would refuse it. Returns 0; -errno.
+ */
+static int sign_next(struct network *n, struct document *doc, struct buf *bytes)
+{
+	if (n->st->signed_epoch > doc->epoch)
+		doc->epoch = n->st->signed_epoch + 1;
+	int r = document_sign(doc, n->sup->config.state->id, bytes);
+	if (r < 0)
+		return err_up(r);
+	n->st->signed_epoch = doc->epoch;
+	return 0;
+}
+
+bool owner_forked(const struct network *n, const struct document *doc)
+{
+	return network_is_owner(n) && doc->epoch == n->st->doc->epoch &&
+	       memcmp(doc->hash, n->st->doc->hash, DOCUMENT_HASH_SIZE) != 0;
+}
+
+int owner_sign_again(struct network *n)
+{
+	struct buf bytes = BUF_INIT(DOCUMENT_SIZE_MAX);
+	gv_cleanup(document_freep) struct document *doc = NULL;
+
+	int r = document_dup(&doc, n->st->doc);
+	if (r == 0) {
+		n->st->signed_epoch = GV_MAX(n->st->signed_epoch, doc->epoch + 1);
+		r = sign_next(n, doc, &bytes);
+	}
+	buf_deinit(&bytes);
+	if (r == 0)
+		r = network_adopt(n, GV_STEAL(doc));
+	return r < 0 ? err_up(r) : 0;
+}
+
+/* The removal is in place here; what remains to be said is what became of it on the disk and at the server. */
+static void end_removal(struct op *op, enum exit_code exit, const char *server_fate)
+{
+	struct change *c = op->data;
+
+	if (c->unsaved < 0)
+		op_fail(op, EXIT_CODE_FAILED,
+		        "removed until govpnd ends: the state cannot be written: %s",
+		        strerror(-c->unsaved));
+	else if (exit == EXIT_CODE_OK)
+		op_reply(op, GV_STEAL(c->reply));
+	else
+		op_fail(op, exit,
+		        "removed here, and the others hear of it from this computer, but the server "
+		        "%s",
+		        server_fate);
+}
+
+static void on_removed(struct op *op, enum sigclient_result result, const struct msg *m)
+{
+	struct diag fate = {0};
+
+	switch (result) {
+	case SIGCLIENT_OK:
+		end_removal(op, EXIT_CODE_OK, "");
+		break;
+	case SIGCLIENT_ERROR:
+		diag_set(&fate, "refuses it: %s",
+		         m->error.message != NULL ? m->error.message
+		                                  : msg_error_text(m->error.code));
+		end_removal(op, msg_error_exit_code(m->error.code), fate.text);
+		break;
+	case SIGCLIENT_TIMEOUT:
+		end_removal(op, EXIT_CODE_NO_SERVER, "did not answer yet");
+		break;
+	case SIGCLIENT_DOWN:
+	case SIGCLIENT_LOST:
+		end_removal(op, EXIT_CODE_NO_SERVER, NOT_TOLD);
+		break;
+	}
+}
+
 static void on_updated(void *user, enum sigclient_result result, const struct msg *m)
 {
 	struct op *op = user;
 	struct change *c = op->data;
 	struct network *n = op->net;
 
-	if (result == SIGCLIENT_DOWN || (result == SIGCLIENT_ERROR && !c->removes)) {
+	if (c->removes) {
+		on_removed(op, result, m);
+		return;
+	}
+	if (result == SIGCLIENT_DOWN || result == SIGCLIENT_ERROR) {
 		op_fail_request(op, result, m);
 		return;
 	}
 	/*
 	 * Sent, but nobody knows whether it arrived: then it counts, and the server gets it again
-	 * with the next connection. Two different documents of one epoch must never exist. A removal
-	 * counts even when the server refuses it: the others hear of it from us.
+	 * with the next connection. Only on top of what it was made from, or it would undo what
+	 * came between.
 	 */
-	if (document_follows(n->st->doc, c->doc)) {
-		remember(n, c);
-		int r = network_adopt(n, GV_STEAL(c->doc));
-		if (r < 0) {
-			op_fail(op, EXIT_CODE_FAILED, "the state cannot be written: %s",
-			        strerror(-r));
-			return;
-		}
+	bool here = memcmp(n->st->doc->hash, c->doc->hash, DOCUMENT_HASH_SIZE) == 0;
+	if (!here && memcmp(n->st->doc->hash, c->doc->previous, DOCUMENT_HASH_SIZE) != 0) {
+		op_fail(op, EXIT_CODE_CONFLICT, "another change of %s came between: try again",
+		        n->st->doc->name);
+		return;
 	}
-	if (result == SIGCLIENT_ERROR)
-		op_fail(op, msg_error_exit_code(m->error.code),
-		        "removed here, and the others hear of it from this computer, but the server "
-		        "refuses it: %s",
-		        m->error.message != NULL ? m->error.message
-		                                 : msg_error_text(m->error.code));
+	remember(n, c);
+	int r = here ? supervisor_save(op->sup) : network_adopt(n, GV_STEAL(c->doc));
+	if (r < 0)
+		op_fail(op, EXIT_CODE_FAILED, "the state cannot be written: %s", strerror(-r));
 	else if (result != SIGCLIENT_OK)
 		op_fail_request(op, result, m);
 	else
 		op_reply(op, GV_STEAL(c->reply));
+}
+
+/* Sends the signed document. Returns 0; -errno. */
+static int request_update(struct op *op, const struct buf *bytes)
+{
+	struct msg m = {.type = MSG_UPDATE_DOCUMENT};
+
+	memcpy(m.update_document.network_id, op->net->st->doc->network_id, NETID_SIZE);
+	m.update_document.document = (struct msg_blob){.p = bytes->data, .n = bytes->len};
+	return server_request(op->server, &m, on_updated, op);
+}
+
+/* In place before the server hears of it. */
+static void remove_now(struct op *op, const struct buf *bytes)
+{
+	struct change *c = op->data;
+	struct network *n = op->net;
+
+	remember(n, c);
+	c->unsaved = network_adopt(n, GV_STEAL(c->doc));
+	if (!n->signaling || request_update(op, bytes) < 0)
+		end_removal(op, EXIT_CODE_NO_SERVER, NOT_TOLD);
 }
 
 /* Signs the changed copy and sends it; reply (moved) is for success. */
@@ -144,21 +281,18 @@ static void send_change(struct op *op, json_t *reply)
 {
 	struct change *c = op->data;
 	struct buf bytes = BUF_INIT(DOCUMENT_SIZE_MAX);
-	struct msg m = {.type = MSG_UPDATE_DOCUMENT};
 
 	c->reply = reply;
-	/* One that the server refused may be in the world all the same: its epoch is used up. */
-	c->doc->epoch = GV_MAX(c->doc->epoch, op->net->signed_epoch);
-	int r = document_sign(c->doc, op->sup->config.state->id, &bytes);
-	if (r == 0) {
-		op->net->signed_epoch = c->doc->epoch;
-		memcpy(m.update_document.network_id, c->doc->network_id, NETID_SIZE);
-		m.update_document.document = (struct msg_blob){.p = bytes.data, .n = bytes.len};
-		r = server_request(op->server, &m, on_updated, op);
-	}
+	int r = sign_next(op->net, c->doc, &bytes);
+	/* On the disk before anybody has it: after a restart too no second document may have its epoch. */
+	int saved = r == 0 ? supervisor_save(op->sup) : r;
+	if (r == 0 && c->removes)
+		remove_now(op, &bytes); /* op may be gone */
+	else if (saved < 0)
+		op_fail(op, EXIT_CODE_FAILED, "the state cannot be written: %s", strerror(-saved));
+	else if (request_update(op, &bytes) < 0)
+		op_fail(op, EXIT_CODE_FAILED, "too much is on its way to the server");
 	buf_deinit(&bytes);
-	if (r < 0)
-		op_fail(op, EXIT_CODE_FAILED, "%s", strerror(-r));
 }
 
 static void fail_change(struct op *op, int r)
@@ -191,7 +325,7 @@ static int present_keys(const struct network *n, struct document_key **out, size
 
 void verb_invite(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 {
-	struct op *op = begin(n, call);
+	struct op *op = begin(n, NEEDS_SERVER, call);
 
 	if (op == NULL)
 		return;
@@ -249,14 +383,13 @@ void verb_kick(struct network *n, const struct localapi_request *req, struct loc
 {
 	struct mesh_peer_status p;
 	char key[ENC_BASE64_SIZE(SIG_KEY_SIZE)];
-	struct op *op = begin(n, call);
+	struct op *op = begin(n, REMOVES, call);
 
 	if (op == NULL || !find_member(op, req->peer, &p))
 		return;
 	struct change *c = op->data;
 	gv_cleanup(mem_freep) struct document_key *keys = NULL;
 	size_t n_keys = 0;
-	c->removes = true;
 	int r = present_keys(n, &keys, &n_keys);
 	if (r == 0)
 		r = docchange_kick(c->doc, keys, n_keys, p.key,
@@ -303,7 +436,7 @@ static unsigned find_banned(const struct network *n, const char *text, struct st
 void verb_unban(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 {
 	char key[ENC_BASE64_SIZE(SIG_KEY_SIZE)];
-	struct op *op = begin(n, call);
+	struct op *op = begin(n, NEEDS_SERVER, call);
 
 	if (op == NULL)
 		return;
@@ -328,7 +461,7 @@ void verb_rename(struct network *n, const struct localapi_request *req, struct l
 {
 	struct diag diag = {0};
 	char id[NETID_TEXT_SIZE];
-	struct op *op = begin(n, call);
+	struct op *op = begin(n, NEEDS_SERVER, call);
 
 	if (op == NULL)
 		return;

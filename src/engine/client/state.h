@@ -70,7 +70,9 @@ struct state_network {
 	struct document *doc;       /* owned, verified; its network_id is the network's */
 	struct admission admission; /* our own */
 	struct netaddr ip4;         /* given by the server; family NETADDR_NONE: not yet */
-	bool up;                    /* to be connected whenever the daemon runs */
+	/* The highest epoch that we signed as the owner, whether it is in doc or not; 0: none that matters. */
+	uint64_t signed_epoch;
+	bool up; /* to be connected whenever the daemon runs */
 	enum state_broadcast broadcast;
 	char ifname[STATE_IFNAME_SIZE]; /* last interface name; "" none */
 	struct state_banned *banned;    /* owned; the newest STATE_BANNED_MAX of the owner's bans */

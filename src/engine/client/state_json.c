@@ -143,6 +143,14 @@ static int parse_network(struct state *s, struct state_network *n, const json_t 
 		return STATE_CORRUPT;
 	if (ip != NULL && (!netaddr_parse_ip(ip, &n->ip4) || n->ip4.family != NETADDR_IP4))
 		return STATE_CORRUPT;
+	const json_t *signed_epoch = json_object_get(o, "signed_epoch");
+	if (signed_epoch != NULL) {
+		json_int_t epoch = json_integer_value(signed_epoch);
+		if (!json_is_integer(signed_epoch) || epoch < 0 ||
+		    epoch > (json_int_t)DOCUMENT_EPOCH_MAX)
+			return STATE_CORRUPT;
+		n->signed_epoch = (uint64_t)epoch;
+	}
 	n->up = json_is_true(json_object_get(o, "up"));
 	int broadcast =
 		find_word(broadcast_words, GV_ARRAY_SIZE(broadcast_words), text_of(o, "broadcast"));
@@ -300,6 +308,8 @@ static bool format_network(json_t *o, const struct state_network *n)
 	          format_server(o, &n->server) && set_document(o, n->doc) &&
 	          set_bytes(o, "admission", admission, len) && set(o, "up", json_boolean(n->up)) &&
 	          set(o, "broadcast", json_string(broadcast_words[n->broadcast]));
+	if (n->signed_epoch != 0)
+		ok = ok && set(o, "signed_epoch", json_integer((json_int_t)n->signed_epoch));
 	if (n->code[0] != '\0')
 		ok = ok && set(o, "code", json_string(n->code));
 	if (n->ip4.family != NETADDR_NONE)

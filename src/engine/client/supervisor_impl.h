@@ -94,7 +94,6 @@ struct network {
 	bool blocked;   /* by a subnet conflict: try again when addresses change */
 	uint64_t order; /* of connecting: the highest is the most recent */
 	struct netaddr ip4, ip6;
-	uint64_t signed_epoch; /* the highest one that we signed as the owner and sent; 0 none */
 
 	uint32_t handle; /* in the data plane; 0 none */
 	struct tun tun;
@@ -286,6 +285,14 @@ void verb_unban(struct network *n, const struct localapi_request *req, struct lo
 	gv_nonnull(1, 2, 3);
 void verb_rename(struct network *n, const struct localapi_request *req, struct localapi_call *call)
 	gv_nonnull(1, 2, 3);
+
+/*
+ * As owner_forked() found one: signs the present document anew, with an epoch above both, and puts it in place. Returns 0;
+ * -errno.
+ */
+int owner_sign_again(struct network *n) gv_must_check gv_nonnull(1);
+/* We own the network, and somebody has another document of the same epoch that we signed. */
+bool owner_forked(const struct network *n, const struct document *doc) gv_nonnull(1, 2);
 
 /*
  * Adds a fresh link invite to an unsigned copy of a document and writes the link. expires_s: from

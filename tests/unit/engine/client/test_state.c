@@ -183,7 +183,9 @@ static void state_saved_networks_come_back(void **state)
 	(void)snprintf(s->name, sizeof(s->name), "my desk"); /* fits */
 	struct state_network *n = make_network(s, 1);
 	memcpy(id, n->doc->network_id, sizeof(id));
+	n->signed_epoch = 12;
 	assert_int_equal(state_add(s, n), 0);
+	/* The second one as former versions wrote it. */
 	assert_int_equal(state_add(s, make_network(s, 2)), 0);
 	assert_int_equal(state_save(s), 0);
 	state_close(s);
@@ -196,6 +198,8 @@ static void state_saved_networks_come_back(void **state)
 	assert_non_null(n);
 	assert_string_equal(n->doc->name, "l\xc3\xa4n");
 	assert_int_equal(n->doc->epoch, 1);
+	assert_int_equal(n->signed_epoch, 12);
+	assert_int_equal(s->networks[1]->signed_epoch, 0);
 	assert_string_equal(n->code, "abcdefghij");
 	assert_string_equal(n->ifname, "govpn3");
 	assert_string_equal(n->server.at.host, "s.example");
