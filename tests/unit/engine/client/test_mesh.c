@@ -292,6 +292,8 @@ static void mesh_document_of_the_setup_is_told(void **state)
 	lab_connect(0, 1);
 	assert_int_not_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
 	next_document();
+	lab_run(100000);
+	assert_int_equal(lab.nodes[1].doc->epoch, lab.nodes[0].doc->epoch);
 	fake_hold_ip(false);
 	lab_run(100000);
 	assert_int_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
@@ -326,6 +328,28 @@ static void mesh_document_that_the_setup_could_not_tell_is_told_when_up(void **s
 	lab_run(100000);
 	assert_int_equal(lab_state(0, 1), MESH_PEER_CONNECTED);
 	assert_int_equal(lab.nodes[1].doc->epoch, lab.nodes[0].doc->epoch);
+}
+
+/* Members have one document of an epoch, the owner another one: it is shown theirs, and they are not shown its. */
+static void mesh_fork_is_shown_to_the_owner(void **state)
+{
+	struct document *docs[2];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(document_dup(&docs[i], lab.nodes[0].doc), 0);
+		assert_int_equal(document_set_name(docs[i], i == 0 ? "one" : "two", NULL),
+		                 DOCUMENT_OK);
+		lab_sign(docs[i]);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		mesh_set_document(lab.nodes[i].mesh, docs[i], lab.now);
+		document_free(lab.nodes[i].doc);
+		lab.nodes[i].doc = docs[i];
+	}
+	lab_connect(0, 1);
+	assert_int_equal(lab.nodes[0].documents, 1);
+	assert_int_equal(lab.nodes[1].documents, 0);
 }
 
 static void mesh_dark_path_is_left_after_consent_and_found_again(void **state)
@@ -380,6 +404,7 @@ int main(void)
 		TEST(mesh_signed_leave_removes_the_member),
 		TEST(mesh_ban_spreads_without_the_server),
 		TEST(mesh_document_of_the_setup_is_told),
+		TEST(mesh_fork_is_shown_to_the_owner),
 		TEST(mesh_document_is_told_when_the_lane_takes_it),
 		TEST(mesh_document_that_the_setup_could_not_tell_is_told_when_up),
 		TEST(mesh_dark_path_is_left_after_consent_and_found_again),
