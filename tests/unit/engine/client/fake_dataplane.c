@@ -457,9 +457,10 @@ void fake_hold_ip(bool hold)
 		for (unsigned k = 0; !hold && k < LINKS; k++) {
 			struct fake_link *l = &planes[i].links[k];
 
-			if (l->handle != 0 && l->ip_waits &&
-			    dataplane_link_open_ip(&planes[i], l->handle) < 0)
-				assert(!"the fake always opens");
+			int r = l->handle != 0 && l->ip_waits
+			                ? dataplane_link_open_ip(&planes[i], l->handle)
+			                : 0;
+			assert(r == 0);
 			l->ip_waits = false;
 		}
 	}
