@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """TCP through goVPN against TCP on the bare wire, over a line with delay, loss, reordering and duplication.
 
-usage: wire.py [--build DIR] [--runs N] [--seconds S] [--out FILE] [CASE...]
+usage: wire.py [--build DIR] [--runs N] [--seconds S] [--control cubic|bbr|...] [--out FILE] [CASE...]
 
 Two namespaces and a user-space wire (tests/support/wire.c) of 200 Mbit/s. Each run is one TCP stream on the bare wire and one
 through the tunnel, in turns, over wires of the same seed. Each figure goes to FILE as a JSON line. The last line of a case: the
@@ -83,6 +83,9 @@ def perform(args):
     tunnel = programs.Govpn(lab, wire.a, wire.b)
     inner = tunnel.up()["b"]
     lab.wait_ping(wire.a, inner, 30)
+    if args.control:
+        for node in (wire.a, wire.b):
+            node.sysctl("net/ipv4/tcp_congestion_control", args.control)
     control = wire.a.run("sysctl", "-n", "net.ipv4.tcp_congestion_control").stdout.strip()
     print(f"congestion control of the inner and of the bare TCP: {control}")
     with open(args.out, "w", encoding="utf-8") as out:
@@ -111,6 +114,7 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--control", help="congestion control of both TCPs instead of the system's")
     parser.add_argument("--out")
     parser.add_argument("--inside", action="store_true")
     parser.add_argument("cases", nargs="*", help=f"of {' '.join(CASES)}")

@@ -15,12 +15,37 @@ static uint64_t add64(uint64_t sum, uint64_t v)
 	return sum + (sum < v);
 }
 
+static uint64_t load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/* Fewer than 8 bytes, the missing ones being zeroes behind (little endian). No call: most sums are of headers. */
 static uint64_t load_tail(const uint8_t *p, size_t n)
 {
 	uint64_t v = 0;
+	unsigned shift = 0;
 
-	memcpy(&v, p, n); /* little endian: missing bytes are the zeroes behind */
-	return v;
+	if (n & 4) {
+		uint32_t w;
+
+		memcpy(&w, p, sizeof(w));
+		v = w;
+		shift = 32;
+		p += 4;
+	}
+	if (n & 2) {
+		uint16_t h;
+
+		memcpy(&h, p, sizeof(h));
+		v |= (uint64_t)h << shift;
+		shift += 16;
+		p += 2;
+	}
+	return (n & 1) != 0 ? v | (uint64_t)*p << shift : v;
 }
 
 static size_t add_blocks_plain(uint64_t *sum, const uint8_t *p, size_t n)
@@ -28,7 +53,7 @@ static size_t add_blocks_plain(uint64_t *sum, const uint8_t *p, size_t n)
 	size_t i = 0;
 
 	for (; n - i >= 8; i += 8)
-		*sum = add64(*sum, load_tail(p + i, 8));
+		*sum = add64(*sum, load64(p + i));
 	return i;
 }
 
