@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Mixed traffic for an hour (GOVPN_TRAFFIC_MINUTES, 60): UDP, TCP, ping and broadcast, about 10 Mbit/s between four computers.
 Each minute one of them leaves and joins; every third minute one gets another address, inside or outside; every tenth the
-server is killed and comes back. Memory and descriptors of every program stay where they were, and every packet that went
+server is killed and comes back. Memory and descriptors of every daemon stay where they were, and every packet that went
 into a tunnel and did not come out stands in a counter, or fell into the seconds of a change.
 
     h1 (public, owner), h2 -- r2 (port NAT), h3 -- r3 (cone NAT), h4 -- r4 (port NAT), all -- inet -- server
