@@ -36,9 +36,10 @@ enum route_result {
 };
 
 enum route_link_kind {
-	ROUTE_LINK_OTHER = 0, /* Ethernet, Wi-Fi, mobile, veth, bridges, VLANs */
+	ROUTE_LINK_OTHER =
+		0, /* Ethernet, Wi-Fi, mobile, PPP (an uplink, as PPPoE), veth, bridges, VLANs */
 	ROUTE_LINK_LOOPBACK,
-	ROUTE_LINK_TUNNEL, /* tun, tap, WireGuard, IPsec, GRE, PPP ...: ours and others' */
+	ROUTE_LINK_TUNNEL, /* tun, tap, WireGuard, IPsec, GRE ...: ours and others' */
 };
 
 struct route_link {
