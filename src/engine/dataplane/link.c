@@ -193,7 +193,7 @@ unsigned link_send(struct shard *s, struct link *l, struct batch *b, enum datapl
 		break;
 	}
 	if (sent > 0)
-		queue_sent(s, l->peer->net, GV_MIN((size_t)sent * b->size, b->len));
+		queue_sent(l->peer->net, GV_MIN((size_t)sent * b->size, b->len));
 	return sent;
 }
 

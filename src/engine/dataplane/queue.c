@@ -4,6 +4,8 @@
 
 #include "engine/dataplane/shard.h"
 
+#include "base/clock.h"
+
 #include <utlist.h>
 
 /* Taken from the queue before the gate is asked again. */
@@ -77,10 +79,16 @@ static uint64_t unsent_bytes(const struct net *n)
 	return (uint64_t)udp_unsent(&n->udp4) + udp_unsent(&n->udp6);
 }
 
-void queue_sent(struct shard *s, struct net *n, size_t bytes)
+/* A rate is bytes by time: the moment of the look counts, which may be long after that of the last wake-up. */
+static void look(struct net *n)
+{
+	gate_look(&n->gate, unsent_bytes(n), clock_now_us());
+}
+
+void queue_sent(struct net *n, size_t bytes)
 {
 	if (gate_sent(&n->gate, bytes))
-		gate_look(&n->gate, unsent_bytes(n), s->now_us);
+		look(n);
 }
 
 void queue_run(struct shard *s, struct net *n)
@@ -90,7 +98,7 @@ void queue_run(struct shard *s, struct net *n)
 	size_t count = 1, lost_count = 1;
 
 	if (n->gate.closed && s->now_us >= gate_deadline_us(&n->gate))
-		gate_look(&n->gate, unsent_bytes(n), s->now_us);
+		look(n);
 	while (!n->gate.closed && count + lost_count > 0) {
 		/* About one train, so that the gate is asked after each. */
 		size_t most =

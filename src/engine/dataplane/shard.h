@@ -475,7 +475,7 @@ bool queue_wanted(const struct net *n);
 /* Copies of packets to a peer; what is lost instead is counted. */
 void queue_push(struct shard *s, struct link *l, const struct pkt *pkts, size_t n);
 /* A train of so many bytes was given to a socket of n. */
-void queue_sent(struct shard *s, struct net *n, size_t bytes);
+void queue_sent(struct net *n, size_t bytes);
 /* Sends what waits as far as the gate allows. */
 void queue_run(struct shard *s, struct net *n);
 /* When queue_run() has something to do again; UINT64_MAX: never. */
