@@ -27,6 +27,7 @@ struct out_packet {
 	struct inner inner;
 	uint8_t *data;
 	size_t len;
+	bool to_all; /* no answer may name its destination as the sender */
 };
 
 void out_flush(struct shard *s)
@@ -223,7 +224,7 @@ static void emit(struct shard *s, struct link *l, const struct out_packet *p)
 		largest = segment_next_len(&cut);
 		count = segment_count(&cut);
 	}
-	if (largest > l->payload_bytes && answer_too_big(s, p, l->payload_bytes)) {
+	if (largest > l->payload_bytes && !p->to_all && answer_too_big(s, p, l->payload_bytes)) {
 		drop(l->peer->stats, DATAPLANE_DROP_TX_TOO_BIG, count);
 		return;
 	}
@@ -283,7 +284,8 @@ static void handle(struct shard *s, struct out_packet *p)
 		drop(n->stats, DATAPLANE_DROP_TX_BAD, 1);
 		return;
 	}
-	if (is_to_all(n, &p->inner)) {
+	p->to_all = is_to_all(n, &p->inner);
+	if (p->to_all) {
 		emit_to_all(s, p);
 		return;
 	}

@@ -21,7 +21,8 @@
 /*
  * Writes the answer to `packet` into out. It seems to come from the packet's destination, so that the own system
  * takes it. Returns its length, or 0 where no answer may be given: IPv4 without DF, an ICMP error, a later fragment, a
- * source or destination that is not one host, an IPv6 MTU below 1280 (RFC 8200 5), an IPv4 MTU below 68.
+ * source or destination that is plainly not one host, an IPv6 MTU below 1280 (RFC 8200 5), an IPv4 MTU below 68. The
+ * broadcast address of a subnet looks like a host's: the caller, who knows the subnet, does not ask for one.
  */
 size_t toobig_build(const uint8_t *packet, size_t len, const struct inner *in, uint32_t mtu_bytes,
                     uint8_t out[static TOOBIG_BYTES]) gv_must_check gv_nonnull(1, 3, 5);

@@ -587,6 +587,20 @@ static void dataplane_tx_too_big_is_answered(void **state)
 	rogue_stop(&g);
 }
 
+/* The subnet's broadcast address is nobody's, so no ICMP error may come from it: the packet is cut for the small path. */
+static void dataplane_tx_large_broadcast_with_df_is_cut(void **state)
+{
+	(void)state;
+	start_up(DATAPLANE_DTLS_CLIENT);
+	size_t len = rogue_packet(packet, US, 0x0a0900ff, 1400);
+	rogue_tun_write(&g, packet, len);
+	rogue_run(&g, ip_at_peer, "packet at the peer");
+	assert_int_equal(g.ip_len, len);
+	assert_memory_equal(g.ip, packet, len);
+	assert_false(tun_has_packet(&g));
+	rogue_stop(&g);
+}
+
 static void dataplane_tx_large_without_df_is_cut(void **state)
 {
 	(void)state;
@@ -943,6 +957,7 @@ int main(void)
 		cmocka_unit_test(dataplane_tx_loss_at_end_is_given_up),
 		cmocka_unit_test(dataplane_rx_given_up_is_counted_as_lost),
 		cmocka_unit_test(dataplane_tx_too_big_is_answered),
+		cmocka_unit_test(dataplane_tx_large_broadcast_with_df_is_cut),
 		cmocka_unit_test(dataplane_tx_large_without_df_is_cut),
 		cmocka_unit_test(dataplane_stranger_datagrams_are_counted),
 		cmocka_unit_test(dataplane_forged_record_is_dropped),
