@@ -160,12 +160,16 @@ static struct udp *link_udp(const struct link *l)
 	return l->remote.family == NETADDR_IP6 ? &n->udp6 : &n->udp4;
 }
 
-/* An interface on the way out takes less than we thought: from now on packets fit 1,280 bytes. */
-static void shrink(struct link *l)
+static void set_payload(struct link *l, uint16_t bytes)
 {
-	l->payload_bytes = LINK_PAYLOAD_SMALL;
-	sctp_set_max_packet_bytes(l->keys.sctp,
-	                          SCTP_HEADER_BYTES + SCTP_DATA_HEADER_BYTES + LINK_PAYLOAD_SMALL);
+	l->payload_bytes = bytes;
+	sctp_set_max_packet_bytes(l->keys.sctp, SCTP_HEADER_BYTES + SCTP_DATA_HEADER_BYTES + bytes);
+}
+
+/* What an unknown path of this family carries. */
+static uint16_t usual_payload(const struct link *l)
+{
+	return l->remote.family == NETADDR_IP6 ? LINK_PAYLOAD_IP6 : LINK_PAYLOAD_BYTES;
 }
 
 unsigned link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why)
@@ -187,7 +191,8 @@ unsigned link_send(struct shard *s, struct link *l, struct batch *b, enum datapl
 		break;
 	case UDP_TOO_BIG:
 		*why = DATAPLANE_DROP_TX_TOO_BIG;
-		shrink(l);
+		/* An interface on the way out takes less: from now on packets fit 1,280 bytes. */
+		set_payload(l, LINK_PAYLOAD_SMALL);
 		break;
 	default:
 		break;
@@ -446,11 +451,8 @@ void link_path(struct shard *s, struct link *l, const struct netaddr *local,
 	net_addr_bind(s, l, remote);
 	if (l->keys.sctp == NULL)
 		return;
-	if (changed && l->payload_bytes != LINK_PAYLOAD_BYTES) {
-		l->payload_bytes = LINK_PAYLOAD_BYTES;
-		sctp_set_max_packet_bytes(l->keys.sctp, SCTP_HEADER_BYTES + SCTP_DATA_HEADER_BYTES +
-		                                                LINK_PAYLOAD_BYTES);
-	}
+	if (changed)
+		set_payload(l, usual_payload(l));
 	work(s, l);
 }
 
@@ -462,6 +464,7 @@ void link_set_keys(struct shard *s, struct link *l, struct link_keys *moved)
 		return;
 	l->keys = *moved;
 	*moved = (struct link_keys){0};
+	set_payload(l, usual_payload(l));
 	l->held = NULL;
 	if (held != NULL)
 		in_held(s, l, held);

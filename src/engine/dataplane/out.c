@@ -70,7 +70,7 @@ static void begin_train(struct shard *s, struct link *l, size_t len)
 	if (t->batch.count > 0)
 		return;
 	/* The fragments of a large packet stay together, however long that takes. */
-	t->batch.cap = len > LINK_PAYLOAD_BYTES
+	t->batch.cap = len > l->payload_bytes
 	                       ? BATCH_MAX_BYTES
 	                       : gate_train_bytes(&l->peer->net->gate, QUEUE_DATAGRAM_BYTES);
 }

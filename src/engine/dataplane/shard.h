@@ -132,8 +132,10 @@ struct bucket {
 #define TOOBIG_RATE  100
 #define TOOBIG_BURST 100
 
-/* Largest IP packet that goes in one piece: the interface's MTU, which fits 1,500 bytes in every case (design 7). */
+/* Largest IP packet that goes in one piece over IPv4: the interface's MTU, 1,473 bytes outside. */
 #define LINK_PAYLOAD_BYTES 1380
+/* Over IPv6: 1,489 bytes outside, because the 1,493 of a full one are a byte more than PPPoE carries. */
+#define LINK_PAYLOAD_IP6 1376
 /* The same after an interface on the way out refused a datagram: fits a path of 1,280 bytes over IPv6 and TURN. */
 #define LINK_PAYLOAD_SMALL 1160
 

@@ -587,6 +587,34 @@ static void dataplane_tx_too_big_is_answered(void **state)
 	rogue_stop(&g);
 }
 
+static void expect_too_big(uint16_t mtu)
+{
+	rogue_tun_write(&g, packet, rogue_packet(packet, US, PEER, 1380 - 28));
+	rogue_run(&g, tun_has_packet, "ICMP");
+	assert_true(rogue_tun_read(&g, seen, sizeof(seen)) > 28);
+	assert_int_equal(seen[20], 3);
+	assert_int_equal(be16_load(seen + 26), mtu);
+}
+
+/* 1,380 bytes and IPv6 outside are 1,493, which PPPoE does not carry; each move between the families is noticed. */
+static void dataplane_tx_full_packet_over_ip6_is_too_big(void **state)
+{
+	struct netaddr loopback = {.family = NETADDR_IP6, .ip[15] = 1, .port = 9};
+
+	(void)state;
+	start_up(DATAPLANE_DTLS_CLIENT);
+	assert_int_equal(dataplane_link_path(g.d, ROGUE_LINK, &loopback, &loopback), 0);
+	rogue_settle(&g);
+	expect_too_big(1376);
+	assert_int_equal(dataplane_link_path(g.d, ROGUE_LINK, &g.local, &g.remote), 0);
+	rogue_settle(&g);
+	size_t len = rogue_packet(packet, US, PEER, 1380 - 28);
+	rogue_tun_write(&g, packet, len);
+	rogue_run(&g, ip_at_peer, "packet at the peer");
+	assert_int_equal(g.ip_len, len);
+	rogue_stop(&g);
+}
+
 /* The subnet's broadcast address is nobody's, so no ICMP error may come from it: the packet is cut for the small path. */
 static void dataplane_tx_large_broadcast_with_df_is_cut(void **state)
 {
@@ -957,6 +985,7 @@ int main(void)
 		cmocka_unit_test(dataplane_tx_loss_at_end_is_given_up),
 		cmocka_unit_test(dataplane_rx_given_up_is_counted_as_lost),
 		cmocka_unit_test(dataplane_tx_too_big_is_answered),
+		cmocka_unit_test(dataplane_tx_full_packet_over_ip6_is_too_big),
 		cmocka_unit_test(dataplane_tx_large_broadcast_with_df_is_cut),
 		cmocka_unit_test(dataplane_tx_large_without_df_is_cut),
 		cmocka_unit_test(dataplane_stranger_datagrams_are_counted),
