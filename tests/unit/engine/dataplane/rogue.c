@@ -416,3 +416,15 @@ void rogue_tun_write(struct rogue *g, const void *packet, size_t len)
 	memcpy(bytes + VNET_BYTES, packet, len);
 	assert_int_equal(write(g->tun, bytes, VNET_BYTES + len), VNET_BYTES + len);
 }
+
+bool rogue_tun_has_packet(const struct rogue *r)
+{
+	uint8_t byte;
+
+	return recv(r->tun, &byte, 1, MSG_PEEK) > 0;
+}
+
+bool rogue_ip_at_peer(const struct rogue *r)
+{
+	return r->ip_count > 0;
+}

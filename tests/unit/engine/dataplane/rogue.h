@@ -97,4 +97,8 @@ size_t rogue_packet(uint8_t *out, uint32_t src, uint32_t dst, size_t payload);
 size_t rogue_tun_read(struct rogue *g, uint8_t *out, size_t size);
 void rogue_tun_write(struct rogue *g, const void *packet, size_t len);
 
+/* For rogue_run(). */
+bool rogue_tun_has_packet(const struct rogue *g);
+bool rogue_ip_at_peer(const struct rogue *g);
+
 #endif /* GV_TESTS_UNIT_ENGINE_DATAPLANE_ROGUE_H */

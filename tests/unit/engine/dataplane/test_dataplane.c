@@ -44,20 +44,13 @@ static void start_up(enum dataplane_dtls_role role)
 	rogue_up(&g);
 }
 
-static bool tun_has_packet(const struct rogue *r)
-{
-	uint8_t byte;
-
-	return recv(r->tun, &byte, 1, MSG_PEEK) > 0;
-}
-
 /* What the peer sends in this state comes out of the TUN as it is. */
 static void expect_delivery(uint32_t src, uint32_t dst)
 {
 	size_t len = rogue_packet(packet, src, dst, 100);
 
 	rogue_ip(&g, packet, len);
-	rogue_run(&g, tun_has_packet, "delivery");
+	rogue_run(&g, rogue_tun_has_packet, "delivery");
 	assert_int_equal(rogue_tun_read(&g, seen, sizeof(seen)), len);
 	assert_memory_equal(seen, packet, len);
 }
@@ -110,11 +103,6 @@ static bool ctl(const struct rogue *r)
 static bool ctl_at_peer(const struct rogue *r)
 {
 	return r->ctl_len > 0;
-}
-
-static bool ip_at_peer(const struct rogue *r)
-{
-	return r->ip_count > 0;
 }
 
 /* --- life ---------------------------------------------------------------------------------------- */
@@ -392,7 +380,7 @@ static void dataplane_rx_large_message_is_whole(void **state)
 	start_up(DATAPLANE_DTLS_CLIENT);
 	size_t len = rogue_packet(packet, PEER, US, 20000);
 	rogue_ip(&g, packet, len);
-	rogue_run(&g, tun_has_packet, "delivery");
+	rogue_run(&g, rogue_tun_has_packet, "delivery");
 	assert_int_equal(rogue_tun_read(&g, seen, sizeof(seen)), len);
 	assert_memory_equal(seen, packet, len);
 	rogue_stop(&g);
@@ -406,7 +394,7 @@ static void dataplane_tx_packet_reaches_peer(void **state)
 	start_up(DATAPLANE_DTLS_CLIENT);
 	size_t len = rogue_packet(packet, US, PEER, 500);
 	rogue_tun_write(&g, packet, len);
-	rogue_run(&g, ip_at_peer, "packet at the peer");
+	rogue_run(&g, rogue_ip_at_peer, "packet at the peer");
 	assert_int_equal(g.ip_len, len);
 	assert_memory_equal(g.ip, packet, len);
 	rogue_count(&g, &g.peer.tx_packets, 1, "tx_packets");
@@ -432,7 +420,7 @@ static void dataplane_tx_segments_leave_sums_to_the_peer(void **state)
 		                                   .csum_offset = 6};
 		rogue_tun_write(&g, packet, len);
 		rogue_count(&g, &g.peer.tx_packets, 3, "three segments");
-		rogue_run(&g, ip_at_peer, "packet at the peer");
+		rogue_run(&g, rogue_ip_at_peer, "packet at the peer");
 		assert_int_equal(g.ip_len, 428);
 		assert_int_equal(g.ip_ppid, partial == 1 ? PPID_PARTIAL : DCEP_PPID_BINARY);
 		uint64_t sum = csum_add_pseudo(0, g.ip + 12, g.ip + 16, 4, 17, 408);
@@ -459,7 +447,7 @@ static void dataplane_rx_partial_sum_is_left_to_the_kernel(void **state)
 	           csum_fold(csum_add_pseudo(0, packet + 12, packet + 16, 4, 17, 308)));
 	g.send_ppid = PPID_PARTIAL;
 	rogue_ip(&g, packet, len);
-	rogue_run(&g, tun_has_packet, "delivery");
+	rogue_run(&g, rogue_tun_has_packet, "delivery");
 	assert_int_equal(rogue_tun_read(&g, seen, sizeof(seen)), len);
 	assert_memory_equal(seen, packet, len);
 	assert_int_equal(g.tun_read_header.flags, VNET_NEEDS_CSUM);
@@ -487,7 +475,7 @@ static void dataplane_tx_broadcast_reaches_peer(void **state)
 	for (unsigned i = 0; i < GV_ARRAY_SIZE(destinations); i++) {
 		g.ip_count = 0;
 		rogue_tun_write(&g, packet, rogue_packet(packet, US, destinations[i], 5));
-		rogue_run(&g, ip_at_peer, "packet at the peer");
+		rogue_run(&g, rogue_ip_at_peer, "packet at the peer");
 		assert_int_equal(be32_load(g.ip + 16), destinations[i]);
 	}
 	rogue_stop(&g);
@@ -531,7 +519,7 @@ static void dataplane_tx_without_consent_is_dropped(void **state)
 	assert_int_equal(g.ip_count, 0);
 	atomic_store(&g.link.send_until_us, CLOCK_NEVER);
 	rogue_tun_write(&g, packet, rogue_packet(packet, US, PEER, 5));
-	rogue_run(&g, ip_at_peer, "packet at the peer");
+	rogue_run(&g, rogue_ip_at_peer, "packet at the peer");
 	rogue_stop(&g);
 }
 
@@ -569,77 +557,6 @@ static void dataplane_rx_given_up_is_counted_as_lost(void **state)
 		rogue_count(&g, &g.peer.rx_packets, i, "rx_packets");
 	}
 	rogue_count(&g, &g.peer.rx_lost, 3, "rx_lost");
-	rogue_stop(&g);
-}
-
-static void dataplane_tx_too_big_is_answered(void **state)
-{
-	(void)state;
-	start_up(DATAPLANE_DTLS_CLIENT);
-	rogue_tun_write(&g, packet, rogue_packet(packet, US, PEER, 1400));
-	rogue_run(&g, tun_has_packet, "ICMP");
-	size_t n = rogue_tun_read(&g, seen, sizeof(seen));
-	assert_int_equal(n, 576);
-	assert_int_equal(be32_load(seen + 12), PEER);
-	assert_int_equal(seen[20], 3);
-	assert_int_equal(be16_load(seen + 26), 1380);
-	rogue_count(&g, &g.peer.drop[DATAPLANE_DROP_TX_TOO_BIG], 1, "tx_too_big");
-	rogue_stop(&g);
-}
-
-static void expect_too_big(uint16_t mtu)
-{
-	rogue_tun_write(&g, packet, rogue_packet(packet, US, PEER, 1380 - 28));
-	rogue_run(&g, tun_has_packet, "ICMP");
-	assert_true(rogue_tun_read(&g, seen, sizeof(seen)) > 28);
-	assert_int_equal(seen[20], 3);
-	assert_int_equal(be16_load(seen + 26), mtu);
-}
-
-/* 1,380 bytes and IPv6 outside are 1,493, which PPPoE does not carry; each move between the families is noticed. */
-static void dataplane_tx_full_packet_over_ip6_is_too_big(void **state)
-{
-	struct netaddr loopback = {.family = NETADDR_IP6, .ip[15] = 1, .port = 9};
-
-	(void)state;
-	start_up(DATAPLANE_DTLS_CLIENT);
-	assert_int_equal(dataplane_link_path(g.d, ROGUE_LINK, &loopback, &loopback), 0);
-	rogue_settle(&g);
-	expect_too_big(1376);
-	assert_int_equal(dataplane_link_path(g.d, ROGUE_LINK, &g.local, &g.remote), 0);
-	rogue_settle(&g);
-	size_t len = rogue_packet(packet, US, PEER, 1380 - 28);
-	rogue_tun_write(&g, packet, len);
-	rogue_run(&g, ip_at_peer, "packet at the peer");
-	assert_int_equal(g.ip_len, len);
-	rogue_stop(&g);
-}
-
-/* The subnet's broadcast address is nobody's, so no ICMP error may come from it: the packet is cut for the small path. */
-static void dataplane_tx_large_broadcast_with_df_is_cut(void **state)
-{
-	(void)state;
-	start_up(DATAPLANE_DTLS_CLIENT);
-	size_t len = rogue_packet(packet, US, 0x0a0900ff, 1400);
-	rogue_tun_write(&g, packet, len);
-	rogue_run(&g, ip_at_peer, "packet at the peer");
-	assert_int_equal(g.ip_len, len);
-	assert_memory_equal(g.ip, packet, len);
-	assert_false(tun_has_packet(&g));
-	rogue_stop(&g);
-}
-
-static void dataplane_tx_large_without_df_is_cut(void **state)
-{
-	(void)state;
-	start_up(DATAPLANE_DTLS_CLIENT);
-	size_t len = rogue_packet(packet, US, PEER, 5000);
-	packet[6] = 0;
-	packet[10] = packet[11] = 0;
-	rogue_tun_write(&g, packet, len);
-	rogue_run(&g, ip_at_peer, "packet at the peer");
-	assert_int_equal(g.ip_len, len);
-	assert_memory_equal(g.ip, packet, len);
 	rogue_stop(&g);
 }
 
@@ -984,10 +901,6 @@ int main(void)
 		cmocka_unit_test(dataplane_tx_without_consent_is_dropped),
 		cmocka_unit_test(dataplane_tx_loss_at_end_is_given_up),
 		cmocka_unit_test(dataplane_rx_given_up_is_counted_as_lost),
-		cmocka_unit_test(dataplane_tx_too_big_is_answered),
-		cmocka_unit_test(dataplane_tx_full_packet_over_ip6_is_too_big),
-		cmocka_unit_test(dataplane_tx_large_broadcast_with_df_is_cut),
-		cmocka_unit_test(dataplane_tx_large_without_df_is_cut),
 		cmocka_unit_test(dataplane_stranger_datagrams_are_counted),
 		cmocka_unit_test(dataplane_forged_record_is_dropped),
 		cmocka_unit_test(dataplane_replayed_record_is_dropped),
