@@ -84,6 +84,16 @@ def check_captures(check, outside, tunnel, marker, say):
         f"{sum(c.count for c in outside)} frames outside no")
 
 
+# Python's own HTTP server asks the resolver for its name first, which takes long where none can be reached.
+WEB_SERVER = """
+import functools, http.server, socketserver, sys
+class Server(http.server.ThreadingHTTPServer):
+    server_bind = socketserver.TCPServer.server_bind
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[2])
+Server((sys.argv[1], 8000), handler).serve_forever()
+"""
+
+
 def fetch_file(lab, check, source, target, address, say):
     folder = "/run/lab/www"
     os.makedirs(folder)
@@ -93,7 +103,7 @@ def fetch_file(lab, check, source, target, address, say):
             block = os.urandom(1_000_000)
             digest.update(block)
             f.write(block)
-    web = source.node.start("python3", "-m", "http.server", "8000", "--bind", address, "--directory", folder, log="http")
+    web = source.node.start("python3", "-c", WEB_SERVER, address, folder, log="http")
     url = f"http://{address}:8000/file"
     lab.wait(lambda: target.node.run("curl", "-sI", url, check_code=False).returncode == 0, 10, "the HTTP server answers")
     start = time.monotonic()
