@@ -6,7 +6,7 @@
  * Somebody on the path: passes Ethernet frames between two interfaces, HOST towards the victim and NET towards the rest, keeps
  * what it likes and sends what it likes. It has no keys. Commands come as datagrams to the Unix socket, each is answered:
  *
- *   take CLASS WAY       the last frame of this class that went `in` (to the victim) or `out`, in hexadecimal; empty: none yet.
+ *   take CLASS WAY       the last frame of this kind that went `in` (to the victim) or `out`, in hexadecimal; empty: none yet.
  *                        CLASS: data (DTLS type 23), dtls (other DTLS), stun (requests), answer (other STUN), tcp
  *   record N MIN MAX     keeps the next N data frames to the victim, and sends each again at once, MIN to MAX times
  *   flip N               instead of each of the next N data frames to the victim sends it with each bit of its payload changed,
@@ -62,7 +62,8 @@ enum way {
 	WAY_OUT,
 	WAYS
 };
-enum class {
+
+enum kind {
 	CLASS_DATA,
 	CLASS_DTLS,
 	CLASS_STUN,
@@ -150,16 +151,21 @@ static unsigned char *payload(unsigned char *frame)
 	return frame + IP_AT + ip_header(frame) + sizeof(struct udphdr);
 }
 
-static enum class class_of(const unsigned char *frame, size_t len) {
-	if (len < IP_AT + 28 || frame[VNET_HDR + 12] != 0x08 ||
-	    frame[VNET_HDR + 13] != 0) return CLASS_NONE;
-		size_t head = ip_header(frame) + sizeof(struct udphdr);
-		if (frame[IP_AT + 9] == IPPROTO_TCP) return CLASS_TCP;
-		if (frame[IP_AT + 9] != IPPROTO_UDP || len < IP_AT + head + 13) return CLASS_NONE;
-		unsigned first = frame[IP_AT + head]; if (first <= 3) return CLASS_STUN;
-		return first == 23                  ? CLASS_DATA
-	               : first >= 20 && first <= 63 ? CLASS_DTLS
-	                                            : CLASS_NONE;
+static enum kind class_of(const unsigned char *frame, size_t len)
+{
+	if (len < IP_AT + 28 || frame[VNET_HDR + 12] != 0x08 || frame[VNET_HDR + 13] != 0)
+		return CLASS_NONE;
+	if (frame[IP_AT + 9] == IPPROTO_TCP)
+		return CLASS_TCP;
+	size_t head = ip_header(frame) + sizeof(struct udphdr);
+	if (frame[IP_AT + 9] != IPPROTO_UDP || len < IP_AT + head + 13)
+		return CLASS_NONE;
+	const unsigned char *p = frame + IP_AT + head;
+	if (p[0] <= 3)
+		return p[0] == 0 && p[1] == 1 ? CLASS_STUN : CLASS_ANSWER; /* Binding request */
+	if (p[0] == 23)
+		return CLASS_DATA;
+	return p[0] >= 20 && p[0] <= 63 ? CLASS_DTLS : CLASS_NONE;
 }
 
 static uint16_t ip_checksum(const unsigned char *p, size_t len)
@@ -293,24 +299,23 @@ static void forge(const unsigned char *request, size_t len)
 
 static void pass(enum way to, const unsigned char *frame, size_t len)
 {
-	enum class class = class_of(frame, len);
+	enum kind kind = class_of(frame, len);
 
-	if (class != CLASS_NONE && len <= KEEP_MAX) {
-		last[to][class].len = len;
-		memcpy(last[to][class].bytes, frame, len);
-		if (to == WAY_IN && (class == CLASS_STUN || class == CLASS_ANSWER) &&
-		    race_from != 0)
+	if (kind != CLASS_NONE && len <= KEEP_MAX) {
+		last[to][kind].len = len;
+		memcpy(last[to][kind].bytes, frame, len);
+		if (to == WAY_IN && (kind == CLASS_STUN || kind == CLASS_ANSWER) && race_from != 0)
 			race(frame, len);
-		if (to == WAY_OUT && class == CLASS_STUN && to_forge > 0) {
+		if (to == WAY_OUT && kind == CLASS_STUN && to_forge > 0) {
 			to_forge--;
 			forge(frame, len);
 		}
-		if (to == WAY_IN && class == CLASS_DATA && to_flip > 0) {
+		if (to == WAY_IN && kind == CLASS_DATA && to_flip > 0) {
 			to_flip--;
 			flip(frame, len);
 			return;
 		}
-		if (to == WAY_IN && class == CLASS_DATA && to_record > 0) {
+		if (to == WAY_IN && kind == CLASS_DATA && to_record > 0) {
 			to_record--;
 			put(to, frame, len);
 			record(frame, len);
@@ -417,15 +422,15 @@ static void again(unsigned times)
 /* The frame without the header that the kernel put in front. */
 static bool take(const char *line, char *out)
 {
-	char class[8], way[8];
+	char kind[8], way[8];
 
-	if (sscanf(line, "take %7s %7s", class, way) != 2)
+	if (sscanf(line, "take %7s %7s", kind, way) != 2)
 		return false;
 	for (unsigned w = 0; w < WAYS; w++) {
 		for (unsigned c = 0; c < CLASSES; c++) {
 			const struct frame *f = &last[w][c];
 
-			if (strcmp(way, way_names[w]) != 0 || strcmp(class, class_names[c]) != 0)
+			if (strcmp(way, way_names[w]) != 0 || strcmp(kind, class_names[c]) != 0)
 				continue;
 			*out = '\0';
 			for (size_t i = VNET_HDR; i < f->len; i++)
