@@ -58,12 +58,12 @@ void mq_free(struct mq *q)
 	mem_free(q);
 }
 
-void mq_wake(struct mq *q)
+static void wake(struct mq *q)
 {
 	uint64_t one = 1;
 	ssize_t n = write(q->fd, &one, sizeof(one));
 
-	(void)n; /* the counter cannot overflow: it is read with each pop */
+	(void)n; /* the counter cannot overflow: a message that waits was told once, and once more by mq_pop_all() */
 }
 
 int mq_push(struct mq *q, unsigned lane, struct mq_msg *m)
@@ -83,23 +83,34 @@ int mq_push(struct mq *q, unsigned lane, struct mq_msg *m)
 	(void)pthread_mutex_unlock(&q->lock);
 
 	if (was_empty)
-		mq_wake(q);
+		wake(q);
 	return 0;
 }
 
-struct mq_msg *mq_pop_all(struct mq *q)
+static struct mq_msg *take(struct mq *q)
 {
-	uint64_t count;
-
-	/* Read before taking the list: a push in between leaves the descriptor readable, never the reverse. */
-	ssize_t n = read(q->fd, &count, sizeof(count));
-	(void)n;
 	(void)pthread_mutex_lock(&q->lock);
 	struct mq_msg *list = q->head;
 	q->head = NULL;
 	q->tail = &q->head;
 	memset(q->waiting, 0, sizeof(q->waiting));
 	(void)pthread_mutex_unlock(&q->lock);
+	return list;
+}
+
+struct mq_msg *mq_pop_all(struct mq *q)
+{
+	struct mq_msg *list = take(q);
+	uint64_t count;
+
+	if (list != NULL)
+		return list;
+	ssize_t n = read(q->fd, &count, sizeof(count));
+	(void)n; /* nothing to read: nothing was told */
+	/* What was pushed since took its wake-up with it. */
+	list = take(q);
+	if (list != NULL)
+		wake(q);
 	return list;
 }
 

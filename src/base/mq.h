@@ -9,8 +9,8 @@
  * (STUN from strangers) cannot push out another (commands).
  *
  * Thread:  push from any thread, pop from one. The mutex guards the list and the counts.
- * Wake-up: mq_fd() is an eventfd that becomes readable when a message waits; the popping side owns reading it,
- *          by mq_pop_all().
+ * Wake-up: mq_fd() is an eventfd that becomes readable when a message waits, and stays so until mq_pop_all() found nothing: a
+ *          reader may turn to other things before it is through.
  */
 
 #include "base/macro.h"
@@ -44,13 +44,7 @@ int mq_push(struct mq *q, unsigned lane, struct mq_msg *m) gv_must_check gv_nonn
 /* Takes everything, oldest first, linked by `next`; NULL when nothing waits. The caller owns the messages. */
 struct mq_msg *mq_pop_all(struct mq *q) gv_nonnull(1);
 
-/*
- * Makes mq_fd() readable until the next mq_pop_all(): for a reader that may turn to other things before it is through
- * with what it popped. Thread: the one that pops.
- */
-void mq_wake(struct mq *q) gv_nonnull(1);
-
-/* Readable while messages wait. Owned by the queue. */
+/* Readable while messages wait, until mq_pop_all() has returned NULL. Owned by the queue. */
 int mq_fd(const struct mq *q) gv_nonnull(1);
 
 GV_DEFINE_CLEANUP(struct mq *, mq_free)

@@ -91,11 +91,6 @@ struct mq_msg *mq_pop_all(struct mq *q)
 	return m;
 }
 
-void mq_wake(struct mq *q)
-{
-	(void)q; /* nobody waits */
-}
-
 void mq_free(struct mq *q)
 {
 	if (q == NULL)

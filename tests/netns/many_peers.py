@@ -7,10 +7,11 @@
 import json
 import os
 import signal
+import socket
 import time
 
 from attacker import support
-from govpn import Computer, Server
+from govpn import Computer, Pinger, Server
 from lab import RUN, check
 from process import run_s
 
@@ -18,6 +19,7 @@ TIME_LIMIT_S = 100
 LONG_TIME_LIMIT_S = 1200
 ALONE = True
 PER_NODE = 20
+BESIDE_MS = 60  # a ping beside a burst of broadcasts
 RATIO = 0.7  # of the speed to one peer that is left among many; 0.9 and more on an idle machine
 IDLE_PEERS, IDLE_PERCENT = 100, 0.5  # the long form: what so many idle peers may cost of a core
 
@@ -52,6 +54,20 @@ def gbps(lab, a, b, address, seconds):
     return json.loads(out)["end"]["sum_received"]["bits_per_second"] / 1e9
 
 
+def broadcasts(owner, to, address):
+    """400 at once, to everybody. Returns how long a ping to one peer took beside them at worst, ms."""
+    pinger = Pinger(owner.node, address, 0.005)
+    with owner.node, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        time.sleep(0.2)
+        for _ in range(400):
+            s.sendto(b"anybody there?", (to, 9))
+    time.sleep(1)
+    lost, sent = pinger.stop()
+    check(lost == 0, f"{lost} of {sent} pings lost beside broadcasts")
+    return max(pinger.times_ms)
+
+
 def scenario(lab):
     total = int(os.environ.get("GOVPN_PEERS", 1000 if lab.long else 40))
     server = Server(lab).start()
@@ -79,17 +95,20 @@ def scenario(lab):
         check(not lab.long or step != IDLE_PEERS or idle <= IDLE_PERCENT * lab.slow, f"{step} idle peers cost {idle:.2f} % of a core")
         lines.append(f"{step} idle peers after {seconds:.0f} s: VmHWM {memory_kib(pid, 'VmHWM') / 1024:.1f} MB, RssAnon "
                      f"{memory_kib(pid, 'RssAnon') / 1024:.1f} MB, CPU {idle:.2f} % of a core")
-    crowd = []
+    crowd, beside = [], []
     for _ in range(3):
         # The others' own processor time is not what is measured: they stand still for a moment.
         for one in swarms:
             one.send_signal(signal.SIGSTOP)
         crowd.append(gbps(lab, owner, busy, address, 2))
+        beside.append(broadcasts(owner, "10.61.3.255", address))
         for one in swarms:
             one.send_signal(signal.SIGCONT)
         lab.wait(lambda: connected(owner) == total + 1, 60, "all peers are connected again", 0.5)
     ratio = sorted(crowd)[1] / sorted(alone)[1]
     lines.append(f"{sorted(alone)[1]:.2f} Gbit/s to the busy one alone, {sorted(crowd)[1]:.2f} among {total}")
+    lines.append(f"beside 400 broadcasts to all a ping took at most {sorted(beside)[1]:.0f} ms")
+    check(sorted(beside)[1] <= BESIDE_MS * lab.slow, f"pings beside broadcasts took {beside} ms")
     check(connected(owner) == total + 1, f"only {connected(owner)} are still connected")
     check(memory_kib(pid, "VmHWM") < 24 * 1024 + 82 * total, lines)
     check(ratio > RATIO, f"slower to one among many: {alone} then {crowd}")

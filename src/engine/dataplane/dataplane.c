@@ -31,6 +31,7 @@ struct dataplane {
 	struct mq *commands, *events;
 	struct shard *shard;
 	struct command *stop; /* made at the start, so that stopping cannot fail */
+	unsigned n_peers;     /* added, and their PEER_GONE not taken yet */
 	pthread_t thread;
 	bool running;
 	struct mq_msg *waiting; /* popped events not asked for yet */
@@ -189,14 +190,14 @@ int dataplane_event_fd(const struct dataplane *d)
 const struct dataplane_event *dataplane_event(struct dataplane *d)
 {
 	assert(d->lent == NULL);
-	if (d->waiting == NULL) {
+	if (d->waiting == NULL)
 		d->waiting = mq_pop_all(d->events);
-		if (d->waiting == NULL)
-			return NULL;
-		mq_wake(d->events); /* until all are taken, or a caller that pauses would sleep */
-	}
+	if (d->waiting == NULL)
+		return NULL;
 	d->lent = GV_CONTAINER_OF(d->waiting, struct event, head);
 	d->waiting = d->waiting->next;
+	if (d->lent->ev.type == DATAPLANE_EVENT_PEER_GONE)
+		d->n_peers--;
 	return &d->lent->ev;
 }
 
@@ -290,8 +291,9 @@ int dataplane_net_del(struct dataplane *d, uint32_t net)
 int dataplane_peer_add(struct dataplane *d, uint32_t net, uint32_t peer,
                        const struct dataplane_peer_config *c, struct dataplane_stats *shared)
 {
+	if (d->n_peers == DATAPLANE_MAX_PEERS)
+		return err_here(-ENOBUFS);
 	struct command *m = command_new(COMMAND_PEER_ADD, NULL, 0);
-
 	if (m == NULL)
 		return err_here(-ENOMEM);
 	m->net = net;
@@ -303,7 +305,10 @@ int dataplane_peer_add(struct dataplane *d, uint32_t net, uint32_t peer,
 	m->peer_moved->id = peer;
 	m->peer_moved->c = *c;
 	m->peer_moved->stats = shared;
-	return push(d, COMMAND_LANE_STATE, m);
+	int r = push(d, COMMAND_LANE_STATE, m);
+	if (r == 0)
+		d->n_peers++;
+	return err_up(r);
 }
 
 int dataplane_peer_del(struct dataplane *d, uint32_t peer)

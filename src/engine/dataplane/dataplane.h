@@ -12,9 +12,10 @@
  *            one attempt to reach a peer: one ICE session, one DTLS association, one SCTP association. A peer
  *            has at most one link in use and one that is about to replace it.
  * Thread:    the functions below are called by the control thread only; they push messages to the packet thread
- *            and never block. Handles (net, peer, link) are numbers chosen by the control thread, never reused
- *            within DATAPLANE_HANDLE_REST pushes; 0 is none.
- * Memory:    tables and pools are sized at dataplane_new(); nothing is allocated per packet.
+ *            and never block. Handles (net, peer, link) are numbers chosen by the control thread, each for one thing
+ *            only; 0 is none.
+ * Memory:    what a command adds is made by the control thread. The packet thread allocates for messages in fragments and
+ *            for what control is told, never for a packet that passes whole.
  */
 
 #include "base/macro.h"
@@ -66,8 +67,8 @@ enum dataplane_drop {
 const char *dataplane_drop_name(enum dataplane_drop d);
 
 /*
- * Counters of one peer or of one net (what cannot be told to a peer). Written by the packet thread, read by the
- * control thread, relaxed. Packets and bytes are inner ones.
+ * Counters of one peer, of inner packets; and of one net, for the rest: packets of no peer, and datagrams without inner
+ * packets (STUN, handshakes, SACKs). Written by the packet thread, read by the control thread, relaxed.
  */
 struct dataplane_stats {
 	_Atomic uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
@@ -170,6 +171,7 @@ int dataplane_net_add(struct dataplane *d, uint32_t net, const struct dataplane_
                       struct dataplane_stats *shared) gv_must_check gv_nonnull(1, 3, 4);
 int dataplane_net_del(struct dataplane *d, uint32_t net) gv_must_check gv_nonnull(1);
 
+/* -ENOBUFS also when there are DATAPLANE_MAX_PEERS, of all networks together. */
 int dataplane_peer_add(struct dataplane *d, uint32_t net, uint32_t peer,
                        const struct dataplane_peer_config *c, struct dataplane_stats *shared)
 	gv_must_check gv_nonnull(1, 4, 5);

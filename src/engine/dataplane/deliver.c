@@ -8,6 +8,7 @@
 #include "proto/ip/mss.h"
 #include "proto/ip/segment.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -59,7 +60,8 @@ static bool admit(struct shard *s, struct link *l, const uint8_t *data, size_t l
 		case DESTINATION_US:
 			return true;
 		case DESTINATION_ALL:
-			if (bucket_take(&p->broadcasts, s->now_us, BROADCAST_RATE, BROADCAST_BURST))
+			if (bucket_take(&p->broadcasts, s->now_us, BROADCAST_RATE, BROADCAST_BURST,
+			                1))
 				return true;
 			why = DATAPLANE_DROP_RX_LIMITED;
 			break;
@@ -115,6 +117,15 @@ static uint8_t *copy_changed(struct shard *s, struct link *l, const uint8_t *dat
 	return memcpy(s->syn[s->syns++], data, len);
 }
 
+_Static_assert(COALESCE_PACKETS >= SHARD_PACKETS, "a round is flushed before it is full");
+
+/* link_input() takes at most SHARD_PACKETS messages, and flushes. */
+static void added(int result)
+{
+	assert(result == COALESCE_OK);
+	(void)result; /* without asserts */
+}
+
 void deliver(struct shard *s, struct link *l, const uint8_t *data, size_t len)
 {
 	const struct net *n = l->peer->net;
@@ -132,8 +143,7 @@ void deliver(struct shard *s, struct link *l, const uint8_t *data, size_t len)
 		if (copy != NULL && mss_clamp(copy, len, &in, mtu))
 			data = copy;
 	}
-	while (coalesce_add(&s->join, data, len, &in) == COALESCE_FULL)
-		deliver_flush(s, l);
+	added(coalesce_add(&s->join, data, len, &in));
 }
 
 /* Where the transport checksum is to be made. False: the packet has none that could be. */
@@ -165,8 +175,7 @@ void deliver_partial(struct shard *s, struct link *l, const uint8_t *data, size_
 	if (coalesce_count(&s->join) == 0)
 		begin(s, n);
 	if (n->c.tun_vnet_hdr) {
-		while (coalesce_add_partial(&s->join, data, len, &in) == COALESCE_FULL)
-			deliver_flush(s, l);
+		added(coalesce_add_partial(&s->join, data, len, &in));
 		return;
 	}
 	/* An interface that cannot be asked. */
@@ -175,6 +184,5 @@ void deliver_partial(struct shard *s, struct link *l, const uint8_t *data, size_
 		drop(l->peer->stats, DATAPLANE_DROP_RX_BAD, 1);
 		return;
 	}
-	while (coalesce_add(&s->join, copy, len, &in) == COALESCE_FULL)
-		deliver_flush(s, l);
+	added(coalesce_add(&s->join, copy, len, &in));
 }

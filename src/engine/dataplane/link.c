@@ -172,6 +172,18 @@ static uint16_t usual_payload(const struct link *l)
 	return l->remote.family == NETADDR_IP6 ? LINK_PAYLOAD_IP6 : LINK_PAYLOAD_BYTES;
 }
 
+enum dataplane_drop link_why_not_sent(int result)
+{
+	switch (result) {
+	case UDP_AGAIN:
+		return DATAPLANE_DROP_TX_QUEUE;
+	case UDP_TOO_BIG:
+		return DATAPLANE_DROP_TX_TOO_BIG;
+	default:
+		return DATAPLANE_DROP_TX_REFUSED;
+	}
+}
+
 unsigned link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why)
 {
 	unsigned sent = 0;
@@ -185,18 +197,11 @@ unsigned link_send(struct shard *s, struct link *l, struct batch *b, enum datapl
 		return 0;
 	atomic_store_explicit(&l->shared->records_sent, record_sent(l->keys.record),
 	                      memory_order_relaxed);
-	switch (udp_send_batch(link_udp(l), &l->local, &l->remote, b, &sent)) {
-	case UDP_AGAIN:
-		*why = DATAPLANE_DROP_TX_QUEUE;
-		break;
-	case UDP_TOO_BIG:
-		*why = DATAPLANE_DROP_TX_TOO_BIG;
-		/* An interface on the way out takes less: from now on packets fit 1,280 bytes. */
+	int r = udp_send_batch(link_udp(l), &l->local, &l->remote, b, &sent);
+	*why = link_why_not_sent(r);
+	/* An interface on the way out takes less: from now on packets fit 1,280 bytes. */
+	if (r == UDP_TOO_BIG)
 		set_payload(l, LINK_PAYLOAD_SMALL);
-		break;
-	default:
-		break;
-	}
 	if (sent > 0)
 		queue_sent(l->peer->net, GV_MIN((size_t)sent * b->size, b->len));
 	return sent;
@@ -213,10 +218,10 @@ static void pump(struct shard *s, struct link *l)
 		batch_reset(&b);
 		if (sctp_output(l->keys.sctp, &b, s->now_us) == 0)
 			break;
-		/* What cannot be sent counts as lost on the way: the association repeats it. */
+		/* What cannot be sent counts as lost on the way: the association repeats it. No inner packet is in it. */
 		unsigned sent = link_send(s, l, &b, &why);
 		if (sent < b.count)
-			drop(l->peer->stats, why, b.count - sent);
+			drop(l->peer->net->stats, why, b.count - sent);
 	}
 	shard_timer(s, l, l->down ? CLOCK_NEVER : sctp_deadline_us(l->keys.sctp));
 }
@@ -238,13 +243,19 @@ void shard_link_fail(struct shard *s, struct link *l)
 void link_send_sealed(struct shard *s, struct link *l, uint8_t type, const uint8_t *data,
                       size_t len)
 {
+	struct dataplane_stats *stats = l->peer->net->stats;
 	size_t n;
 
-	if (!has_path(l) || !has_consent(s, l) ||
-	    record_seal_one(l->keys.record, type, data, len, s->output_bytes,
-	                    sizeof(s->output_bytes), &n) < 0 ||
-	    udp_send(link_udp(l), &l->local, &l->remote, s->output_bytes, n) != UDP_OK)
-		drop(l->peer->stats, DATAPLANE_DROP_TX_REFUSED, 1);
+	if (!has_path(l) || !has_consent(s, l)) {
+		drop(stats, DATAPLANE_DROP_TX_NO_CONSENT, 1);
+		return;
+	}
+	int r = record_seal_one(l->keys.record, type, data, len, s->output_bytes,
+	                        sizeof(s->output_bytes), &n);
+	if (r == 0)
+		r = udp_send(link_udp(l), &l->local, &l->remote, s->output_bytes, n);
+	if (r != UDP_OK)
+		drop(stats, link_why_not_sent(r), 1);
 }
 
 /* --- channels ------------------------------------------------------------------------------------ */

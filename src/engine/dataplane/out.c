@@ -27,7 +27,8 @@ struct out_packet {
 	struct inner inner;
 	uint8_t *data;
 	size_t len;
-	bool to_all; /* no answer may name its destination as the sender */
+	bool to_all;    /* no answer may name its destination as the sender */
+	unsigned sends; /* how many peers it went to */
 };
 
 void out_flush(struct shard *s)
@@ -80,13 +81,15 @@ void out_append(struct shard *s, struct link *l, const struct pkt *pkts, size_t 
 	struct train *t = &s->train;
 
 	while (n > 0) {
-		uint64_t too_large = sctp_counters(l->keys.sctp)->tunnel_bad_size;
+		const struct sctp_counters *now = sctp_counters(l->keys.sctp);
+		uint64_t too_large = now->tunnel_bad_size, bad_bytes = now->tunnel_bad_bytes;
 		int result = 0;
 
 		begin_train(s, l, pkts[0].len);
 		size_t k = sctp_tunnel_send(l->keys.sctp, (uint16_t)l->ip_stream, pkts, n,
 		                            &t->batch, s->now_us, &result);
-		too_large = sctp_counters(l->keys.sctp)->tunnel_bad_size - too_large;
+		too_large = now->tunnel_bad_size - too_large;
+		t->bytes -= now->tunnel_bad_bytes - bad_bytes;
 		if (too_large > 0)
 			drop(l->peer->stats, DATAPLANE_DROP_TX_TOO_BIG, too_large);
 		t->packets += (uint32_t)(k - too_large);
@@ -139,7 +142,7 @@ static bool answer_too_big(struct shard *s, const struct out_packet *p, uint32_t
 
 	if (n == 0)
 		return false;
-	if (bucket_take(&p->net->toobigs, s->now_us, TOOBIG_RATE, TOOBIG_BURST) &&
+	if (bucket_take(&p->net->toobigs, s->now_us, TOOBIG_RATE, TOOBIG_BURST, 1) &&
 	    writev(p->net->tun_fd, iov + skip, (int)(2 - skip)) < 0)
 		drop(p->net->stats, DATAPLANE_DROP_RX_TUN, 1);
 	return true;
@@ -238,24 +241,52 @@ static void emit(struct shard *s, struct link *l, const struct out_packet *p)
 	add_to_bunch(s, l, p->data, p->len);
 }
 
-static void emit_to_all(struct shard *s, const struct out_packet *p)
+/* How many packets it is on the way. */
+static size_t packets_of(const struct out_packet *p)
 {
-	struct peer *peer;
-	bool somebody = false;
+	struct segment cut;
 
-	if (!bucket_take(&p->net->broadcasts, s->now_us, BROADCAST_RATE, BROADCAST_BURST)) {
-		drop(p->net->stats, DATAPLANE_DROP_TX_LIMITED, 1);
+	if (p->vnet.gso_type == VNET_GSO_NONE)
+		return 1;
+	return segment_begin(&cut, &p->vnet, &p->inner, p->data, p->len) == SEGMENT_OK
+	               ? segment_count(&cut)
+	               : 1;
+}
+
+static bool is_reached(const struct peer *p)
+{
+	return p->in_use != NULL && link_carries_ip(p->in_use);
+}
+
+static bool may_go_to_all(const struct shard *s, struct net *n, size_t packets, size_t peers)
+{
+	size_t copies = GV_MIN(packets * peers, (size_t)COPIES_BURST);
+
+	return bucket_take(&n->broadcasts, s->now_us, BROADCAST_RATE, BROADCAST_BURST, packets) &&
+	       bucket_take(&n->copies, s->now_us, COPIES_RATE, COPIES_BURST, copies);
+}
+
+static void emit_to_all(struct shard *s, struct out_packet *p)
+{
+	size_t packets = packets_of(p);
+	struct peer *peer;
+
+	DL_FOREACH(p->net->peers, peer)
+	p->sends += is_reached(peer);
+	if (p->sends == 0) {
+		drop(p->net->stats, DATAPLANE_DROP_TX_NO_PEER, packets);
+		return;
+	}
+	if (!may_go_to_all(s, p->net, packets, p->sends)) {
+		drop(p->net->stats, DATAPLANE_DROP_TX_LIMITED, packets);
+		p->sends = 0;
 		return;
 	}
 	DL_FOREACH(p->net->peers, peer)
 	{
-		if (peer->in_use == NULL || !link_carries_ip(peer->in_use))
-			continue;
-		somebody = true;
-		emit(s, peer->in_use, p);
+		if (is_reached(peer))
+			emit(s, peer->in_use, p);
 	}
-	if (!somebody)
-		drop(p->net->stats, DATAPLANE_DROP_TX_NO_PEER, 1);
 }
 
 static bool is_to_all(const struct net *n, const struct inner *in)
@@ -302,7 +333,8 @@ void out_tun(struct shard *s, struct net *n)
 {
 	size_t head = n->c.tun_vnet_hdr ? VNET_BYTES : 0, used = 0, bytes = 0;
 
-	for (unsigned i = 0; i < TUN_TURN_READS && bytes < TUN_TURN_BYTES && !n->tun_lost; i++) {
+	for (unsigned sends = 0;
+	     sends < TUN_TURN_READS && bytes < TUN_TURN_BYTES && !n->tun_lost;) {
 		if (sizeof(s->tun_bytes) - used < SHARD_READ_BYTES) {
 			flush_bunch(s);
 			used = 0;
@@ -322,8 +354,10 @@ void out_tun(struct shard *s, struct net *n)
 		if (head > 0)
 			p.vnet = vnet_load(at);
 		p.len = (size_t)len - head;
-		bytes += p.len;
 		handle(s, &p);
+		unsigned times = GV_MAX(p.sends, 1u);
+		sends += times;
+		bytes += p.len * times;
 		/* The bunch may point to what was just read. */
 		used = s->bunch.count > 0 ? used + (((size_t)len + 63) & ~(size_t)63) : 0;
 	}

@@ -114,16 +114,16 @@ void shard_send_gone(struct shard *s, struct event *e)
 	mem_free(e);
 }
 
-bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst)
+bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst, size_t n)
 {
 	uint64_t price = 1000000 / rate, most = price * burst;
 	uint64_t credit = b->last_us == 0 ? most : b->credit_us + (now_us - b->last_us);
 
 	b->last_us = now_us;
 	b->credit_us = GV_MIN(credit, most);
-	if (b->credit_us < price)
+	if (b->credit_us < price * n)
 		return false;
-	b->credit_us -= price;
+	b->credit_us -= price * n;
 	return true;
 }
 
@@ -190,9 +190,12 @@ static void send_raw(struct shard *s, const struct command *c)
 	if (stun_is_message(c->data, c->len) && stun_peek_class(c->data) == STUN_CLASS_SUCCESS)
 		net_early_expect(n, &c->remote);
 	struct udp *u = is_ip6 ? &n->udp6 : &n->udp4;
+	if (u->fd < 0)
+		return;
 	/* STUN and handshakes repeat by themselves: a datagram that the network does not take is a lost one. */
-	if (u->fd >= 0 && udp_send(u, &c->local, &c->remote, c->data, c->len) != UDP_OK)
-		drop(n->stats, DATAPLANE_DROP_TX_QUEUE, 1);
+	int r = udp_send(u, &c->local, &c->remote, c->data, c->len);
+	if (r != UDP_OK)
+		drop(n->stats, link_why_not_sent(r), 1);
 }
 
 static void link_command(struct shard *s, struct link *l, struct command *c)
@@ -308,12 +311,16 @@ static void run_command(struct shard *s, struct command *c)
 
 static void run_commands(struct shard *s)
 {
-	for (struct mq_msg *m = mq_pop_all(s->commands), *next; m != NULL; m = next) {
-		struct command *c = GV_CONTAINER_OF(m, struct command, head);
+	struct mq_msg *m;
 
-		next = m->next;
-		run_command(s, c);
-		command_free(c);
+	while ((m = mq_pop_all(s->commands)) != NULL) {
+		for (struct mq_msg *next; m != NULL; m = next) {
+			struct command *c = GV_CONTAINER_OF(m, struct command, head);
+
+			next = m->next;
+			run_command(s, c);
+			command_free(c);
+		}
 	}
 }
 

@@ -15,8 +15,9 @@
  *   deliver.c    link -> TUN: inner checks, joining, write
  *
  * Thread:  everything here belongs to the packet thread, but for dataplane.c as said there.
- * Memory:  commands bring what they add; nothing is allocated for a packet, except a copy of each record before the keys
- *          and of each STUN message, handshake datagram and ctl message that goes to the control thread, in bounded lanes.
+ * Memory:  commands bring what they add. The packet thread allocates, all of it bounded: a copy of each record before the
+ *          keys, of each STUN message, handshake datagram and ctl message for the control thread, messages that come in
+ *          fragments, and the tables of peers and addresses as they grow; nothing for a packet that passes whole.
  */
 
 #include "base/batch.h"
@@ -128,6 +129,9 @@ struct bucket {
 /* Broadcasts and multicasts: of a network towards its peers, and of a peer towards us. */
 #define BROADCAST_RATE  200
 #define BROADCAST_BURST 400
+/* Copies for the single peers: 20,000 are some 0.1 s of the packet thread, so that hundreds of peers get fewer broadcasts. */
+#define COPIES_RATE  20000
+#define COPIES_BURST 4000
 /* Answers "too big" a second. */
 #define TOOBIG_RATE  100
 #define TOOBIG_BURST 100
@@ -242,7 +246,7 @@ struct net {
 	struct stun_prefix *prefixes;      /* uthash */
 	struct stun_gather gather[NET_GATHER_PREFIXES];
 	unsigned gather_next;
-	struct bucket broadcasts, toobigs;
+	struct bucket broadcasts, copies, toobigs;
 	struct early early[NET_EARLY];
 	unsigned early_next; /* the place that is taken next */
 	struct gate gate;    /* of both sockets */
@@ -319,7 +323,8 @@ struct train {
 #define BUNCH_PACKETS 64
 /*
  * What is read from a TUN before the sockets get their turn, which is as much as they give (in.c): reads, of which a
- * super-packet is one, and bytes. A queue of small packets must not wait behind megabytes that come in.
+ * super-packet is one, and bytes. A queue of small packets must not wait behind megabytes that come in. A broadcast
+ * counts for each peer that gets it.
  */
 #define TUN_TURN_READS 512
 #define TUN_TURN_BYTES (1u << 20)
@@ -392,8 +397,8 @@ int shard_event(struct shard *s, enum event_lane lane, const struct dataplane_ev
 void shard_send_gone(struct shard *s, struct event *e);
 /* When shard_link_timeout() is due; CLOCK_NEVER: not at all. */
 void shard_timer(struct shard *s, struct link *l, uint64_t at_us);
-/* Takes one token, if there is one. */
-bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst);
+/* Takes n tokens, if there are so many. */
+bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst, size_t n);
 
 static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -467,6 +472,8 @@ int link_event(struct shard *s, const struct link *l, enum event_lane lane,
 void shard_link_fail(struct shard *s, struct link *l);
 /* IP packets may be sent on it. */
 bool link_carries_ip(const struct link *l);
+/* The reason under which a datagram is counted that udp_send() did not take. */
+enum dataplane_drop link_why_not_sent(int result);
 /* Seals a train and sends it on the path. Returns how many datagrams went; *why the others were dropped. */
 unsigned link_send(struct shard *s, struct link *l, struct batch *b, enum dataplane_drop *why);
 

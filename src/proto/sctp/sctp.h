@@ -131,7 +131,7 @@ struct sctp_counters {
 	/* Tunnel messages refused: circuit breaker, full in-flight ring, no window. */
 	uint64_t tunnel_stopped;
 	/* Tunnel messages dropped: empty or larger than a train. */
-	uint64_t tunnel_bad_size;
+	uint64_t tunnel_bad_size, tunnel_bad_bytes;
 };
 
 /* Makes an association in state CLOSED. *out is owned by the caller. Returns 0, -EINVAL, -ENOMEM. */

@@ -443,7 +443,10 @@ size_t sctp_tunnel_send(struct sctp *s, uint16_t stream, const struct pkt *in, s
 			s->counters.tunnel_stopped += n - done;
 			break;
 		}
-		s->counters.tunnel_bad_size += one == ONE_TOO_LARGE;
+		if (one == ONE_TOO_LARGE) {
+			s->counters.tunnel_bad_size++;
+			s->counters.tunnel_bad_bytes += in[done].len;
+		}
 	}
 	train_close(s, &t);
 	watch_progress(s, idle, now_us);

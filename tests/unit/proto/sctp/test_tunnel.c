@@ -241,6 +241,7 @@ static void tunnel_large_message_is_cut(void **state)
 	assert_int_equal(send_n(1, 0, &out, &result), 1);
 	assert_int_equal(out.count, 0);
 	assert_int_equal(sctp_counters(h.s)->tunnel_bad_size, 2);
+	assert_int_equal(sctp_counters(h.s)->tunnel_bad_bytes, 65535);
 	hand_deinit(&h);
 }
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What is bounded, and under which reason the rest is counted. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "rogue.h"
+
+#include <errno.h>
+
+#define US        0x0a090001
+#define MULTICAST 0xe00000fb
+#define FIRST     1000 /* handle of the first peer that a test adds */
+
+static struct rogue g;
+static uint8_t packet[70000];
+
+static void start(void)
+{
+	if (!rogue_start(&g, DATAPLANE_DTLS_CLIENT))
+		skip();
+}
+
+/* A burst is 400 packets; the kernel hands out up to 64 datagrams as one. */
+static void dataplane_tx_broadcast_super_packet_is_as_many(void **state)
+{
+	enum {
+		EACH = 60,
+		BYTES = 100
+	};
+
+	(void)state;
+	start();
+	rogue_up(&g);
+	size_t len = rogue_packet(packet, US, MULTICAST, (size_t)EACH * BYTES);
+	g.tun_write_header = (struct vnet){.flags = VNET_NEEDS_CSUM,
+	                                   .gso_type = VNET_GSO_UDP,
+	                                   .hdr_len = 28,
+	                                   .gso_size = BYTES,
+	                                   .csum_start = 20,
+	                                   .csum_offset = 6};
+	for (unsigned i = 0; i < 7; i++)
+		rogue_tun_write(&g, packet, len);
+	rogue_count(&g, &g.net.drop[DATAPLANE_DROP_TX_LIMITED], EACH, "tx_broadcast_limit");
+	rogue_count(&g, &g.peer.tx_packets, (uint64_t)6 * EACH, "tx_packets");
+	rogue_stop(&g);
+}
+
+static bool peer_gone(const struct rogue *r)
+{
+	return r->events[DATAPLANE_EVENT_PEER_GONE] > 0;
+}
+
+static void dataplane_peers_are_bounded(void **state)
+{
+	static struct dataplane_stats stats;
+	const struct dataplane_peer_config c = {.ip4 = {.family = NETADDR_IP4}};
+	unsigned added = 2; /* by the rig */
+	int r = 0;
+
+	(void)state;
+	start();
+	while (added <= DATAPLANE_MAX_PEERS &&
+	       (r = dataplane_peer_add(g.d, ROGUE_NET, FIRST + added, &c, &stats)) == 0)
+		added++;
+	assert_int_equal(r, -ENOBUFS);
+	assert_int_equal(added, DATAPLANE_MAX_PEERS);
+	assert_int_equal(dataplane_peer_del(g.d, FIRST + 2), 0);
+	rogue_run(&g, peer_gone, "PEER_GONE");
+	assert_int_equal(dataplane_peer_add(g.d, ROGUE_NET, FIRST, &c, &stats), 0);
+	rogue_settle(&g);
+	rogue_stop(&g);
+}
+
+/* The socket is bound to loopback, from where nothing leads there. */
+static void dataplane_tx_raw_without_route_is_refused(void **state)
+{
+	struct netaddr far = {.family = NETADDR_IP4, .ip = {203, 0, 113, 1}, .port = 9};
+
+	(void)state;
+	start();
+	assert_int_equal(dataplane_send_raw(g.d, ROGUE_NET, &g.local, &far, "x", 1), 0);
+	rogue_count(&g, &g.net.drop[DATAPLANE_DROP_TX_REFUSED], 1, "tx_refused");
+	rogue_stop(&g);
+}
+
+/* An alert is no inner packet: it is counted with the network, and says why it was not sent. */
+static void dataplane_tx_sealed_without_consent_is_counted(void **state)
+{
+	static const uint8_t alert[2] = {1, 0};
+
+	(void)state;
+	start();
+	rogue_up(&g);
+	atomic_store(&g.link.send_until_us, 0);
+	assert_int_equal(dataplane_send_sealed(g.d, ROGUE_LINK, 21, alert, sizeof(alert)), 0);
+	rogue_count(&g, &g.net.drop[DATAPLANE_DROP_TX_NO_CONSENT], 1, "tx_no_consent");
+	assert_int_equal(atomic_load(&g.peer.drop[DATAPLANE_DROP_TX_NO_CONSENT]), 0);
+	rogue_stop(&g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dataplane_tx_broadcast_super_packet_is_as_many),
+		cmocka_unit_test(dataplane_peers_are_bounded),
+		cmocka_unit_test(dataplane_tx_raw_without_route_is_refused),
+		cmocka_unit_test(dataplane_tx_sealed_without_consent_is_counted),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
