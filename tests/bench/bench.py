@@ -17,10 +17,10 @@ import os
 import re
 import statistics
 import subprocess
-import sys
 import time
 
-UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "--uts"]
+import inside
+
 TICKS = os.sysconf("SC_CLK_TCK")
 UDP_BYTES, MAX_LOSS = 64, 0.01
 
@@ -200,12 +200,12 @@ def perform(args):
     import programs
     from lab import Lab
 
-    os.environ["GOVPN_BUILD"] = os.path.abspath(args.build)
+    rounds = args.rounds or (1 if args.quick else 3)
     classes = list(programs.ALL)
     for path in args.also:
         with open(path, encoding="utf-8") as f:
             classes.append(programs.from_description(json.load(f)))
-    wanted = [w.lower() for w in args.programs]
+    wanted = [w.lower() for w in args.names]
     classes = [c for c in classes if not wanted or any(w in c.name.lower() for w in wanted)]
     lab = Lab()
     bench = Bench(lab, 2 if args.quick else 5)
@@ -213,13 +213,12 @@ def perform(args):
     failed = 0
     with open(args.out, "w", encoding="utf-8") as out:
         print(json.dumps(machine()), file=out)
-        for number in range(args.rounds):
+        for number in range(rounds):
             for made in classes:
                 start = time.monotonic()
-                try:
-                    result = bench.measure(made(lab, bench.a, bench.b), args.quick)
-                except Exception as e:  # one program that fails does not spoil the others' figures
-                    print(f"FAIL round {number + 1}: {made.name}: {e}\n{lab.tails(10)}", flush=True)
+                program = made(lab, bench.a, bench.b)
+                result = inside.attempt(lab, f"round {number + 1}: {made.name}", lambda p=program: bench.measure(p, args.quick))
+                if result is None:
                     failed += 1
                     continue
                 results[made.name].append(result)
@@ -231,26 +230,15 @@ def perform(args):
     print()
     against(results, names)
     print(f"figures: {args.out}")
-    sys.stdout.flush()
-    os._exit(failed != 0)
+    return failed != 0
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--build", default="build")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--out")
     parser.add_argument("--also", action="append", default=[])
-    parser.add_argument("--inside", action="store_true")
-    parser.add_argument("programs", nargs="*")
-    args = parser.parse_args()
-    args.rounds = args.rounds or (1 if args.quick else 3)
-    args.out = args.out or os.path.join(args.build, "bench.jsonl")
-    if args.inside:
-        perform(args)
-    # In its place, so that whoever ends this process ends everything in the namespaces.
-    os.execvp(UNSHARE[0], UNSHARE + [sys.executable, os.path.abspath(__file__), "--inside", *sys.argv[1:]])
+    inside.start(parser, perform, "bench.jsonl")
 
 
 if __name__ == "__main__":

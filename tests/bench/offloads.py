@@ -11,20 +11,15 @@ one wrong byte fails. Each figure goes to FILE as a JSON line; the table has the
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "netns")]
+import inside
+import programs  # also says where the lab is
+from bench import Bench, machine
+from lab import Lab, command
+from streams import Stream
 
-import programs  # noqa: E402
-from bench import Bench, machine  # noqa: E402
-from lab import Lab, command  # noqa: E402
-from streams import Stream  # noqa: E402
-
-UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "--uts"]
 HASHED_BYTES = 64 << 20
 WIRE_BYTES = 1514
 
@@ -89,46 +84,33 @@ def table(results):
 
 
 def perform(args):
-    os.environ["GOVPN_BUILD"] = os.path.abspath(args.build)
     bench = Bench(Lab(), args.seconds)
-    results = {name: [] for name in args.cases or CASES}
+    results = {name: [] for name in args.names or CASES}
     failed = 0
     with open(args.out, "w", encoding="utf-8") as out:
         print(json.dumps(machine()), file=out)
         for number in range(args.rounds):
             for name, rows in results.items():
                 start = time.monotonic()
-                try:
-                    rows.append(measure(bench, name, args.seconds < 4))
-                except Exception as e:  # one case that fails does not spoil the others' figures
-                    print(f"FAIL round {number + 1}: {name}: {e}\n{bench.lab.tails(10)}", flush=True)
+                result = inside.attempt(bench.lab, f"round {number + 1}: {name}",
+                                        lambda n=name: measure(bench, n, args.seconds < 4))
+                if result is None:
                     failed += 1
                     continue
+                rows.append(result)
                 print(json.dumps({"round": number + 1, "case": name, **rows[-1]}), file=out, flush=True)
                 print(f"round {number + 1}: {name}: {rows[-1]['tcp1'] / 1e9:.2f} Gbit/s, {rows[-1]['udp_pps'] / 1000:.0f} kpps, "
                       f"SHA-256 right ({time.monotonic() - start:.0f} s)", flush=True)
     table(results)
     print(f"\nfigures: {args.out}")
-    sys.stdout.flush()
-    os._exit(failed != 0)
+    return failed != 0
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--build", default="build")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--out")
-    parser.add_argument("--inside", action="store_true")
-    parser.add_argument("cases", nargs="*", help="of " + ", ".join(f'"{c}"' for c in CASES))
-    args = parser.parse_args()
-    for case in args.cases:
-        if case not in CASES:
-            parser.error(f"no such case: {case}")
-    args.out = args.out or os.path.join(args.build, "offloads.jsonl")
-    if args.inside:
-        perform(args)
-    os.execvp(UNSHARE[0], UNSHARE + [sys.executable, os.path.abspath(__file__), "--inside", *sys.argv[1:]])
+    inside.start(parser, perform, "offloads.jsonl", CASES)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,11 @@ medians and their ratio. In every case 1,000 numbered datagrams tell how many we
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "--uts"]
+import inside
+
 RATE = "rate=200000"
 CASES = {
     # name: options of the wire; delay is one way
@@ -71,8 +68,6 @@ class Wire:
 
 
 def perform(args):
-    sys.path.insert(0, HERE)
-    os.environ["GOVPN_BUILD"] = os.path.abspath(args.build)
     import programs
     from lab import Lab
 
@@ -89,7 +84,7 @@ def perform(args):
     control = wire.a.run("sysctl", "-n", "net.ipv4.tcp_congestion_control").stdout.strip()
     print(f"congestion control of the inner and of the bare TCP: {control}")
     with open(args.out, "w", encoding="utf-8") as out:
-        for name in args.cases or CASES:
+        for name in args.names or CASES:
             results = {"bare": [], "goVPN": []}
             for run in range(args.runs):
                 for kind, address in (("bare", "10.99.0.2"), ("goVPN", inner)):
@@ -106,26 +101,15 @@ def perform(args):
                   f"(medians of {args.runs}); {twice} of 1000 pings answered twice", flush=True)
     tunnel.down()
     wire.stop()
-    os._exit(0)
+    return 0
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--build", default="build")
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--control", help="congestion control of both TCPs instead of the system's")
-    parser.add_argument("--out")
-    parser.add_argument("--inside", action="store_true")
-    parser.add_argument("cases", nargs="*", help=f"of {' '.join(CASES)}")
-    args = parser.parse_args()
-    for case in args.cases:
-        if case not in CASES:
-            parser.error(f"no such case: {case}")
-    args.out = args.out or os.path.join(args.build, "bench-wire.jsonl")
-    if args.inside:
-        perform(args)
-    os.execvp(UNSHARE[0], UNSHARE + [sys.executable, os.path.abspath(__file__), "--inside", *sys.argv[1:]])
+    inside.start(parser, perform, "bench-wire.jsonl", CASES)
 
 
 if __name__ == "__main__":
