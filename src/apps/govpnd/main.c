@@ -90,7 +90,7 @@ static enum exit_code open_socket(struct daemon *d)
 	switch (r) {
 	case UNIX_OK:
 		if (diag.text[0] != '\0')
-			log_warn("socket.group", LOG_STR("why", diag.text));
+			log_info("socket.group", LOG_STR("why", diag.text));
 		return EXIT_CODE_OK;
 	case UNIX_IN_USE:
 		return fail(r, &diag, EXIT_CODE_CONFLICT, d->opts.socket_path);

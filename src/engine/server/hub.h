@@ -62,10 +62,9 @@ struct hub_limits {
 	struct quota_rate message; /* of one connection, of any type */
 	struct quota_rate request; /* of one connection, without offers, answers and candidates */
 	struct quota_rate change;  /* of one address block: what writes or reads much */
-	struct quota_rate
-		picture; /* of one key: networks shown with their members, see HUB_PICTURE_MEMBERS */
-	struct quota_rate create; /* of one address block: networks */
-	struct quota_rate login;  /* of one address block: connections */
+	struct quota_rate picture; /* of one key: networks shown, HUB_PICTURE_MEMBERS a token */
+	struct quota_rate create;  /* of one address block: networks */
+	struct quota_rate login;   /* of one address block: connections */
 };
 
 /* What a person's server may take. */
