@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Those who have no key: somebody on the path (tests/support/outsider.c), and floods (tests/support/flood.c)."""
+"""Those who have no key: somebody on the path (tests/support/outsider.c), and floods (tests/support/flood.c); whom they disturb."""
 
 import json
 import os
+import re
 import socket
 import struct
 
@@ -74,6 +75,29 @@ class Outsider(Asker):
 
     def flush(self, limit_s=60):
         self.lab.wait(lambda: self.counts()[1] == 0, limit_s, "everything was sent")
+
+
+class Connects:
+    """How long links of a computer took to come up, by its log."""
+
+    def __init__(self, lab, me, address):
+        self.lab, self.me, self.address, self.log = lab, me, address, open(f"{RUN}/{me.name}-govpnd.log", encoding="utf-8")
+        self.log.read()
+
+    def one(self):
+        """It goes and comes back; milliseconds from the description to the first packet."""
+        self.me.ok("down")
+        self.me.ok("up")
+        text = [""]
+
+        def up():
+            text[0] += self.log.read()
+            return re.search(r"peer\.up .*after_ms=(\d+)", text[0])
+
+        found = self.lab.wait(up, 20, "a connection", pause_s=0.01)
+        check(text[0].count("peer.up") == 1, "more than one attempt")
+        check(self.me.reaches(self.address, 1), "no ping over the new connection")
+        return int(found[1])
 
 
 def udp_payload(packet):

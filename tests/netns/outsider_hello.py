@@ -6,10 +6,9 @@
 One of the 50 is the address and port of h1 itself.
 """
 
-import re
 import time
 
-from attacker import flood_command, write_items
+from attacker import Connects, flood_command, write_items
 from govpn import Computer, Server, percentile, wait_mesh
 from lab import RUN, check
 from outsider_flood import client_hello
@@ -18,29 +17,6 @@ TIME_LIMIT_S = 90
 LONG_TIME_LIMIT_S = 600
 
 ADDED_MS = 100
-
-
-class Connects:
-    """How long links of h1 took to come up, by its log."""
-
-    def __init__(self, lab, me, address):
-        self.lab, self.me, self.address, self.log = lab, me, address, open(f"{RUN}/{me.name}-govpnd.log", encoding="utf-8")
-        self.log.read()
-
-    def one(self):
-        """h1 goes and comes back; milliseconds from the description to the first packet."""
-        self.me.ok("down")
-        self.me.ok("up")
-        text = [""]
-
-        def up():
-            text[0] += self.log.read()
-            return re.search(r"peer\.up .*after_ms=(\d+)", text[0])
-
-        found = self.lab.wait(up, 20, "a connection", pause_s=0.01)
-        check(text[0].count("peer.up") == 1, "more than one attempt")
-        check(self.me.reaches(self.address, 1), "no ping over the new connection")
-        return int(found[1])
 
 
 def scenario(lab):

@@ -27,24 +27,27 @@ LOG_MODULE("link");
 #define ALERT_FATAL        2
 #define ALERT_CLOSE_NOTIFY 0
 
-/* Into the tables by handle and by ufrag. Returns 0, -ENOMEM. */
+/* Out of those tables that it is in. */
+static void strike(struct mesh *m, struct link *l)
+{
+	if (l->hh.tbl != NULL)
+		HASH_DELETE(hh, m->links, l);
+	if (l->hh_ufrag.tbl != NULL)
+		HASH_DELETE(hh_ufrag, m->links_ufrag, l);
+	if (l->hh_prefix.tbl != NULL)
+		HASH_DELETE(hh_prefix, m->links_prefix, l);
+}
+
+/* Into the tables by handle, ufrag and prefix. Returns 0, -ENOMEM. */
 static int enter(struct mesh *m, struct link *l)
 {
 	HASH_ADD(hh, m->links, handle, sizeof(l->handle), l);
-	if (l->hh.tbl == NULL)
-		return err_here(-ENOMEM);
 	HASH_ADD_KEYPTR(hh_ufrag, m->links_ufrag, l->ufrag, (unsigned)strlen(l->ufrag), l);
-	if (l->hh_ufrag.tbl == NULL) {
-		HASH_DELETE(hh, m->links, l);
-		return err_here(-ENOMEM);
-	}
-	return 0;
-}
-
-static void strike(struct mesh *m, struct link *l)
-{
-	HASH_DELETE(hh, m->links, l);
-	HASH_DELETE(hh_ufrag, m->links_ufrag, l);
+	HASH_ADD(hh_prefix, m->links_prefix, prefix, sizeof(l->prefix), l);
+	if (l->hh.tbl != NULL && l->hh_ufrag.tbl != NULL && l->hh_prefix.tbl != NULL)
+		return 0;
+	strike(m, l);
+	return err_here(-ENOMEM);
 }
 
 int link_new(struct link **out, struct peer *p, bool offerer, uint64_t now_us)
@@ -64,11 +67,12 @@ int link_new(struct link **out, struct peer *p, bool offerer, uint64_t now_us)
 		return err_here(-ENOMEM);
 	l->peer = p;
 	l->handle = mesh_new_handle(m);
+	l->prefix = mesh_new_prefix(m);
 	l->state = offerer ? LINK_OFFERED : LINK_CHECKING;
 	l->offerer = offerer;
 	l->created_us = now_us;
 	l->deadline_us = now_us + LINK_SETUP_US;
-	ic.transaction_prefix = l->handle;
+	ic.transaction_prefix = l->prefix;
 	int r = ice_new(&ice, &ic);
 	if (r < 0)
 		return err_up(r);
@@ -80,7 +84,7 @@ int link_new(struct link **out, struct peer *p, bool offerer, uint64_t now_us)
 	r = enter(m, l);
 	if (r < 0)
 		return err_up(r);
-	r = dataplane_link_add(m->c.dataplane, p->handle, l->handle, l->ufrag, l->handle, shared);
+	r = dataplane_link_add(m->c.dataplane, p->handle, l->handle, l->ufrag, l->prefix, shared);
 	if (r < 0) {
 		strike(m, l);
 		return err_up(r);

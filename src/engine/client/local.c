@@ -21,27 +21,28 @@ struct netaddr local_with_port(const struct mesh *m, const struct netaddr *a)
 /* Begins asking `servers` from every address; needed anew when they change. */
 static int gather_begin(struct mesh *m, const struct netaddr *servers, size_t n, uint64_t now_us)
 {
-	/* Handles are never used twice in a daemon, so each is also a transaction prefix of its own. */
-	struct gather_config gc = {.transaction_prefix = mesh_new_handle(m), .rng = rng_os()};
-	struct gather *g;
+	struct gather_config gc = {.transaction_prefix = mesh_new_prefix(m), .rng = rng_os()};
+	gv_cleanup(gather_freep) struct gather *g = NULL;
 
 	gc.server_count = GV_MIN(n, (size_t)GATHER_MAX_SERVERS);
 	if (gc.server_count > 0)
 		memcpy(gc.servers, servers, gc.server_count * sizeof(servers[0]));
-	int r = dataplane_net_transactions(m->c.dataplane, m->c.net, gc.transaction_prefix);
+	int r = gather_new(&g, &gc);
 	if (r < 0)
 		return err_up(r);
-	r = gather_new(&g, &gc);
+	r = dataplane_net_transactions(m->c.dataplane, m->c.net, gc.transaction_prefix);
 	if (r < 0)
 		return err_up(r);
 	gather_free(m->gather);
-	m->gather = g;
+	m->gather = GV_STEAL(g);
+	m->gather_prefix = gc.transaction_prefix;
 	m->cands_done = gc.server_count == 0;
 	for (size_t i = 0; i < m->n_addresses; i++) {
 		struct netaddr base = local_with_port(m, &m->addresses[i]);
 
 		if (base.port != 0)
-			(void)gather_add_base(g, &base, now_us); /* as many as the table takes */
+			(void)gather_add_base(m->gather, &base,
+			                      now_us); /* as many as the table takes */
 	}
 	return 0;
 }

@@ -46,6 +46,18 @@ uint32_t mesh_new_handle(struct mesh *m)
 	return h != 0 ? h : ++*m->c.next_handle;
 }
 
+uint32_t mesh_new_prefix(struct mesh *m)
+{
+	struct link *l;
+	uint32_t prefix;
+
+	do {
+		prefix = rng_u32(&m->rng);
+		HASH_FIND(hh_prefix, m->links_prefix, &prefix, sizeof(prefix), l);
+	} while (prefix == 0 || prefix == m->gather_prefix || l != NULL);
+	return prefix;
+}
+
 int mesh_refuse(struct mesh *m, const uint8_t *key, const char *why)
 {
 	char text[ENC_BASE64_SIZE(SIG_KEY_SIZE)] = "";
@@ -660,7 +672,7 @@ void mesh_in_band(struct peer *p, const uint8_t *text, size_t len, uint64_t now_
 
 /* ---- data plane ---- */
 
-/* Requests name us by our username fragment, responses by the prefix of their transaction: our handle. */
+/* Requests name us by our username fragment, responses by the prefix of their transaction. */
 static struct link *stun_link(struct mesh *m, const struct dataplane_event *e)
 {
 	struct link *l = NULL;
@@ -673,7 +685,7 @@ static struct link *stun_link(struct mesh *m, const struct dataplane_event *e)
 	} else {
 		uint32_t prefix = stun_peek_prefix(e->data);
 
-		HASH_FIND(hh, m->links, &prefix, sizeof(prefix), l);
+		HASH_FIND(hh_prefix, m->links_prefix, &prefix, sizeof(prefix), l);
 	}
 	if (l != NULL)
 		mesh_changed(l->peer);

@@ -75,6 +75,7 @@ enum link_state {
 struct link {
 	struct peer *peer;
 	uint32_t handle;
+	uint32_t prefix; /* of the transactions of `ice` */
 	enum link_state state;
 	bool offerer;
 	uint64_t created_us, deadline_us;     /* deadline: setup, then draining */
@@ -105,7 +106,7 @@ struct link {
 	struct ctl_parts parts;
 	uint32_t next_content_id;
 	char ufrag[ICE_UFRAG_MAX + 1];
-	UT_hash_handle hh, hh_ufrag;
+	UT_hash_handle hh, hh_ufrag, hh_prefix;
 	/* A document being sent in parts. */
 	struct buf doc_out;
 	size_t doc_next;
@@ -173,6 +174,7 @@ struct mesh {
 	bool all_changed;
 
 	struct gather *gather;
+	uint32_t gather_prefix; /* of its transactions */
 	struct netaddr addresses[MESH_MAX_ADDRESSES];
 	size_t n_addresses;
 	struct netaddr stun[MESH_MAX_STUN];
@@ -182,10 +184,11 @@ struct mesh {
 	bool cands_done;
 	uint64_t refresh_us; /* not asked again before */
 
-	struct link *links;       /* uthash by handle: of all peers */
-	struct link *links_ufrag; /* the same ones by our username fragment */
-	bool unsorted;            /* m->peers is not in the order of addresses */
-	size_t cursor_i;          /* of mesh_peer_status() */
+	struct link *links;        /* uthash by handle: of all peers */
+	struct link *links_ufrag;  /* the same ones by our username fragment */
+	struct link *links_prefix; /* and by the prefix of their transactions */
+	bool unsorted;             /* m->peers is not in the order of addresses */
+	size_t cursor_i;           /* of mesh_peer_status() */
 	const struct peer *cursor;
 	uint32_t list_round;
 	bool no_dataplane; /* it is gone: nothing is to be told any more */
@@ -213,6 +216,8 @@ struct peer *mesh_find(struct mesh *m, const uint8_t key[static SIG_KEY_SIZE]);
 /* Something of the peer changes now, perhaps its deadline. */
 void mesh_changed(struct peer *p);
 uint32_t mesh_new_handle(struct mesh *m);
+/* A prefix of transactions that nobody has here and a stranger cannot guess. */
+uint32_t mesh_new_prefix(struct mesh *m);
 /* Counts a refusal and logs why. Returns MESH_REFUSED. */
 int mesh_refuse(struct mesh *m, const uint8_t *key, const char *why);
 /* Deals with one signaling message that came in-band on `ctl` of p. */

@@ -180,13 +180,14 @@ int dataplane_peer_del(struct dataplane *d, uint32_t peer) gv_must_check gv_nonn
 
 /*
  * Adds a link. From now on STUN requests whose username begins with `ufrag` and responses whose transaction id
- * begins with `transaction_prefix` pass to control. The same call with the same link replaces the ufrag (ICE
- * restart), keeping the old one too.
+ * begins with `transaction_prefix` pass to control. That prefix is all that is compared, so it must be random: what a
+ * stranger guesses right costs control a look. The same call with the same link replaces the ufrag (ICE restart),
+ * keeping the old one too.
  */
 int dataplane_link_add(struct dataplane *d, uint32_t peer, uint32_t link, const char *ufrag,
                        uint32_t transaction_prefix, struct dataplane_link_shared *shared)
 	gv_must_check gv_nonnull(1, 4, 6);
-/* STUN transactions of a network's gathering, which belong to no link. */
+/* The prefix, random as well, of STUN transactions of a network's gathering, which belong to no link. */
 int dataplane_net_transactions(struct dataplane *d, uint32_t net, uint32_t transaction_prefix)
 	gv_must_check gv_nonnull(1);
 /* `remote` was validated by ICE: DTLS from there belongs to this link. The oldest of too many is forgotten. */

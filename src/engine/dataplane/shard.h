@@ -166,7 +166,7 @@ struct link_addr {
 	UT_hash_handle hh; /* of net.addrs */
 };
 
-/* A user name fragment or a transaction prefix that STUN may use. */
+/* A user name fragment or a transaction prefix that STUN may use: both random, no stranger knows them. */
 struct stun_name {
 	char text[UFRAG_SIZE + 3]; /* padded with zeroes */
 	UT_hash_handle hh;         /* of net.ufrags */

@@ -68,7 +68,8 @@ struct ice_config {
 	enum ice_mode mode;
 	/*
 	 * First four bytes of each transaction id this agent makes; the other eight are random. Unique among the
-	 * owner's agents, so that responses find their agent without a table of transactions.
+	 * owner's agents, so that responses find their agent without a table of transactions, and random where
+	 * strangers must not guess which responses are looked at.
 	 */
 	uint32_t transaction_prefix;
 	struct rng rng; /* copied */

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "crypto/record.h"
 #include "engine/dataplane/dataplane.h"
+#include "proto/stun/msg.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -27,11 +28,14 @@ struct fake_link {
 };
 
 #define STUN_FROM 8
+#define GATHER    4 /* prefixes of gathering that are kept, as in the real one */
 
 struct dataplane {
 	unsigned index;
 	struct mesh *mesh;
 	struct fake_link links[LINKS];
+	uint32_t gather[GATHER];
+	unsigned gathered;
 	uint32_t peer_in_use[4096]; /* link handle by peer handle */
 	struct netaddr peer_ip[4096];
 	unsigned allowed;
@@ -52,6 +56,8 @@ struct under_way {
 	size_t len;
 	uint8_t data[];
 };
+
+static_assert(LINKS + GATHER == FAKE_PREFIXES, "the list holds all");
 
 static struct dataplane planes[FAKE_COMPUTERS];
 static struct under_way *head, **tail = &head;
@@ -219,6 +225,33 @@ static void try_ctl(struct dataplane *d, struct fake_link *l)
 	post(d->index, to, DATAPLANE_EVENT_CTL_OPEN, o->handle, o->peer, NULL, 0);
 }
 
+unsigned fake_prefixes(unsigned i, uint32_t out[static FAKE_PREFIXES])
+{
+	const struct dataplane *d = &planes[i];
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < LINKS; k++)
+		if (d->links[k].handle != 0)
+			out[n++] = d->links[k].prefix;
+	for (unsigned k = 0; k < GV_MIN(d->gathered, (unsigned)GATHER); k++)
+		out[n++] = d->gather[k];
+	return n;
+}
+
+/* An answer to no transaction that was told does not pass, as in the real one. */
+static bool is_nobodys(const struct dataplane *d, const uint8_t *data)
+{
+	uint32_t known[FAKE_PREFIXES];
+	unsigned n = fake_prefixes(d->index, known);
+	enum stun_class class = stun_peek_class(data);
+
+	if (class != STUN_CLASS_SUCCESS && class != STUN_CLASS_ERROR)
+		return false;
+	while (n > 0 && known[n - 1] != stun_peek_prefix(data))
+		n--;
+	return n == 0;
+}
+
 static void deliver_datagram(struct dataplane *d, const struct under_way *u, uint64_t now_us)
 {
 	struct dataplane_event e = {
@@ -228,7 +261,8 @@ static void deliver_datagram(struct dataplane *d, const struct under_way *u, uin
 	e.len = u->len;
 	e.type = u->data[0] < 4 ? DATAPLANE_EVENT_STUN : DATAPLANE_EVENT_HANDSHAKE;
 	if (e.type == DATAPLANE_EVENT_STUN) {
-		mesh_dataplane_event(d->mesh, &e, now_us);
+		if (!is_nobodys(d, u->data))
+			mesh_dataplane_event(d->mesh, &e, now_us);
 		return;
 	}
 	/* DTLS passes to the newest link that validated the address. */
@@ -346,9 +380,8 @@ unsigned fake_allowed(unsigned i)
 
 int dataplane_net_transactions(struct dataplane *d, uint32_t net, uint32_t transaction_prefix)
 {
-	(void)d;
 	(void)net;
-	(void)transaction_prefix;
+	d->gather[d->gathered++ % GATHER] = transaction_prefix;
 	return 0;
 }
 

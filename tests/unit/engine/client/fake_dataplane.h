@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define FAKE_COMPUTERS 3
+#define FAKE_PREFIXES  36
 
 struct dataplane; /* one per computer */
 
@@ -49,6 +50,8 @@ unsigned fake_stun_sent(unsigned i, const struct netaddr *local);
 
 /* What the mesh of computer i has installed. */
 unsigned fake_links(unsigned i);
+/* The prefixes of transactions that it told: of its links, and of the latest gatherings. Returns how many. */
+unsigned fake_prefixes(unsigned i, uint32_t out[static FAKE_PREFIXES]);
 /* IP passes from i to the computer `to`: its link in use has keys, an open channel and permission, both ways. */
 bool fake_ip_passes(unsigned i, unsigned to);
 bool fake_tunnel_mode(unsigned i);

@@ -10,6 +10,9 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/bytes.h"
+#include "base/rng.h"
+#include "engine/client/mesh_impl.h"
 #include "engine/dataplane/dataplane.h"
 #include "mesh_lab.h"
 #include "proto/sig/ctl.h"
@@ -613,6 +616,68 @@ static void mesh_new_mappings_do_not_fill_the_candidate_table(void **state)
 	assert_true(pair_passes());
 }
 
+/* ---- transactions, of which a stranger must not guess the beginning ---- */
+
+static bool is_listed(const uint32_t *list, unsigned n, uint32_t prefix)
+{
+	for (unsigned k = 0; k < n; k++)
+		if (list[k] == prefix)
+			return true;
+	return false;
+}
+
+/* Computer 0 has two links, and has asked three STUN servers after each other. */
+static unsigned busy_prefixes(uint32_t out[static FAKE_PREFIXES])
+{
+	lab_connect(0, 1);
+	lab_connect(0, 2);
+	for (uint32_t k = 0; k < 3; k++) {
+		struct netaddr server = netaddr_ip4(0xc6336401 + k, 3478);
+
+		mesh_set_stun(lab.nodes[0].mesh, &server, 1, lab.now);
+	}
+	assert_int_equal(fake_links(0), 2);
+	return fake_prefixes(0, out);
+}
+
+static void mesh_prefixes_of_transactions_are_not_counted_up(void **state)
+{
+	uint32_t seen[FAKE_PREFIXES];
+	unsigned n = busy_prefixes(seen);
+
+	(void)state;
+	assert_int_equal(n, 2 + 4);
+	for (unsigned k = 0; k < n; k++) {
+		/* Handles are small here. One of 700,000 runs finds a random prefix as small. */
+		assert_true(lab.nodes[0].handles < 1000 && seen[k] > 1000);
+		assert_false(is_listed(seen, k, seen[k]));
+	}
+	/* What leaves begins with the latest one. */
+	assert_int_equal(be32_load(fake_stun_id(0)), seen[n - 1]);
+}
+
+static void mesh_prefix_is_never_one_in_use_nor_zero(void **state)
+{
+	struct mesh *m = lab.nodes[0].mesh;
+	struct rng begin = m->rng, again = begin;
+	uint32_t seen[FAKE_PREFIXES];
+	unsigned n = busy_prefixes(seen), met = 0;
+
+	(void)state;
+	/* The same random numbers once more: all those prefixes are among them. */
+	for (int i = 0; i < 1000; i++)
+		met += is_listed(seen, n, rng_u32(&again));
+	assert_true(met >= 3 + 2);
+	uint32_t live[] = {seen[0], seen[1], seen[n - 1]};
+	m->rng = begin;
+	for (int i = 0; i < 1000; i++)
+		assert_false(is_listed(live, GV_ARRAY_SIZE(live), mesh_new_prefix(m)));
+	/* The generator's only way to say 0. */
+	m->rng = again = rng_seeded(-UINT64_C(0x9e3779b97f4a7c15));
+	assert_int_equal(rng_u32(&again), 0);
+	assert_int_not_equal(mesh_new_prefix(m), 0);
+}
+
 static void mesh_refused_deletions_are_repeated(void **state)
 {
 	(void)state;
@@ -652,6 +717,8 @@ int main(void)
 		TEST(mesh_member_not_in_the_list_is_forgotten),
 		TEST(mesh_address_on_another_interface_is_announced_anew),
 		TEST(mesh_new_mappings_do_not_fill_the_candidate_table),
+		TEST(mesh_prefixes_of_transactions_are_not_counted_up),
+		TEST(mesh_prefix_is_never_one_in_use_nor_zero),
 		TEST(mesh_refused_deletions_are_repeated),
 	};
 
