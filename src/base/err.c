@@ -14,13 +14,15 @@ struct step {
 
 static _Thread_local struct step trace[TRACE_MAX];
 static _Thread_local unsigned trace_len;
+static _Thread_local int trace_r; /* whose trace it is */
 
 int err_record(int r, const char *file, int line, int first)
 {
 	if (r >= 0)
 		return r;
-	if (first)
+	if (first || r != trace_r)
 		trace_len = 0;
+	trace_r = r;
 	if (trace_len < TRACE_MAX) {
 		const char *src = strstr(file, "src/");
 
@@ -31,14 +33,16 @@ int err_record(int r, const char *file, int line, int first)
 	return r;
 }
 
-void err_trace(char *out, size_t out_size)
+void err_trace(int r, char *out, size_t out_size)
 {
 	size_t used = 0;
 
 	if (out_size == 0)
 		return;
 	out[0] = '\0';
-	for (unsigned i = 0; i < trace_len; i++) {
+	unsigned n_steps = r == trace_r ? trace_len : 0;
+	trace_len = 0;
+	for (unsigned i = 0; i < n_steps; i++) {
 		int n = snprintf(out + used, out_size - used, "%s%s:%d", i > 0 ? " < " : "",
 		                 trace[i].file, trace[i].line);
 		if (n < 0 || (size_t)n >= out_size - used)

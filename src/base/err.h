@@ -20,10 +20,13 @@
 /* Records one more step on the way up and returns it. */
 #define err_up(r) err_record((r), __FILE__, __LINE__, 0)
 
-/* Implementation of err_here() and err_up(). `first` != 0 empties the trace before. */
+/* Implementation of err_here() and err_up(). `first` != 0 empties the trace before, and so does another r. */
 int err_record(int r, const char *file, int line, int first) gv_nonnull(2);
 
-/* Writes "file:line < file:line" of this thread's last failure to out (always terminated). */
-void err_trace(char *out, size_t out_size) gv_nonnull(1);
+/*
+ * Writes "file:line < file:line" to out (always terminated) when r is what this thread's last recorded failure gave, and
+ * forgets it: another failure with the same number that nobody recorded must not be told with this one's origin.
+ */
+void err_trace(int r, char *out, size_t out_size) gv_nonnull(2);
 
 #endif /* GV_BASE_ERR_H */

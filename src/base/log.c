@@ -155,7 +155,7 @@ void log_write_err(int r, const char *module, const char *event, const struct lo
 	add_fields(&l, fields);
 	add(&l, " error=");
 	add_quoted(&l, strerror_r(r < 0 ? -r : r, text, sizeof(text)));
-	err_trace(trace, sizeof(trace));
+	err_trace(r, trace, sizeof(trace));
 	if (trace[0] != '\0')
 		add(&l, " trace=\"%s\"", trace);
 	finish(&l);

@@ -5,6 +5,7 @@
 #include "engine/dataplane/shard.h"
 
 #include "base/clock.h"
+#include "base/err.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -69,7 +70,7 @@ void link_add(struct shard *s, uint32_t peer, struct link *l)
 	if (p != NULL && HASH_COUNT(s->links) < SHARD_LINKS)
 		HASH_ADD(hh, s->links, id, sizeof(l->id), l);
 	if (l->hh.tbl == NULL) {
-		(void)log_err(p == NULL ? -ENOENT : -ENOBUFS, "dataplane.link_add",
+		(void)log_err(err_here(p == NULL ? -ENOENT : -ENOBUFS), "dataplane.link_add",
 		              LOG_U64("link", l->id));
 		shard_link_free(l);
 		return;

@@ -5,6 +5,7 @@
 #include "engine/dataplane/shard.h"
 
 #include "base/bytes.h"
+#include "base/err.h"
 #include "base/log.h"
 #include "proto/stun/msg.h"
 
@@ -50,7 +51,7 @@ static void watch(struct shard *s, int fd, struct source *source)
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = source};
 
 	if (fd >= 0 && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0)
-		(void)log_err(-errno, "dataplane.watch", LOG_I64("fd", fd));
+		(void)log_err(err_here(-errno), "dataplane.watch", LOG_I64("fd", fd));
 }
 
 /* A closed descriptor leaves epoll by itself; one that is given back does not. */
@@ -72,7 +73,7 @@ void net_add(struct shard *s, struct net *n)
 		watch(s, n->udp6.fd, &n->udp6_source);
 		return;
 	}
-	(void)log_err(-ENOBUFS, "dataplane.net_add", LOG_U64("net", n->id));
+	(void)log_err(err_here(-ENOBUFS), "dataplane.net_add", LOG_U64("net", n->id));
 	net_free(n);
 }
 
@@ -152,10 +153,9 @@ void peer_add(struct shard *s, uint32_t net, struct peer *p)
 	if (n != NULL && same == NULL)
 		HASH_ADD(hh, s->peers, id, sizeof(p->id), p);
 	if (p->hh.tbl == NULL) {
-		(void)log_err(n == NULL      ? -ENOENT
-		              : same != NULL ? -EEXIST
-		                             : -ENOMEM,
-		              "dataplane.peer_add", LOG_U64("peer", p->id));
+		int r = n == NULL ? -ENOENT : same != NULL ? -EEXIST : -ENOMEM;
+
+		(void)log_err(err_here(r), "dataplane.peer_add", LOG_U64("peer", p->id));
 		mem_free(p);
 		return;
 	}
@@ -312,7 +312,8 @@ void net_addr_bind(struct shard *s, struct link *l, const struct netaddr *remote
 		HASH_ADD(hh, n->addrs, key, sizeof(a->key), a);
 		if (a->hh.tbl == NULL) {
 			a->order = 0;
-			(void)log_err(-ENOMEM, "dataplane.link_addr", LOG_U64("link", l->id));
+			(void)log_err(err_here(-ENOMEM), "dataplane.link_addr",
+			              LOG_U64("link", l->id));
 			return;
 		}
 	}
