@@ -43,15 +43,20 @@ bool log_parse_level(const char *text, enum log_level *out)
 	return false;
 }
 
-bool log_limit_pass(struct log_limit *l, uint32_t per_minute)
+bool log_limit_pass(struct log_limit *l, uint32_t per_minute, uint32_t *left_out)
 {
 	uint64_t now = clock_now_us();
 	uint64_t start = atomic_load_explicit(&l->window_us, memory_order_relaxed);
 
-	/* Two threads may both open a window; a line more per minute is no harm. */
-	if (start == 0 || now - start > 60u * 1000000u) {
-		atomic_store_explicit(&l->window_us, now, memory_order_relaxed);
-		atomic_store_explicit(&l->count, 0, memory_order_relaxed);
+	*left_out = 0;
+	/* Only one thread opens a window; what others count until it is open counts as left out, as they were told. */
+	if ((start == 0 || now - start > 60u * 1000000u) &&
+	    atomic_compare_exchange_strong_explicit(&l->window_us, &start, now,
+	                                            memory_order_relaxed, memory_order_relaxed)) {
+		uint32_t asked = atomic_exchange_explicit(&l->count, 1, memory_order_relaxed);
+
+		*left_out = asked > per_minute ? asked - per_minute : 0;
+		return true;
 	}
 	return atomic_fetch_add_explicit(&l->count, 1, memory_order_relaxed) < per_minute;
 }

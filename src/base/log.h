@@ -82,12 +82,25 @@ bool log_parse_level(const char *text, enum log_level *out) gv_must_check gv_non
 		log_r_;                                                    \
 	})
 
-/* At most per_minute lines of this place; the next line after a gap says how many were left out. */
-#define log_limited(level, per_minute, event, ...)                                 \
-	do {                                                                       \
-		static struct log_limit log_limit_;                                \
-		if (log_is_on(level) && log_limit_pass(&log_limit_, (per_minute))) \
-			LOG_EVENT_(level, event, __VA_ARGS__);                     \
+/* The last field of a line of log_limit_pass(): nothing when no line was left out. */
+#define LOG_LEFT_OUT(n)      \
+	((struct log_field){ \
+		.key = "left_out", .type = (n) > 0 ? LOG_FIELD_U64 : LOG_FIELD_END, .v.u64 = (n)})
+
+/* At most per_minute lines of this place; the next line after a gap says how many were left out (left_out=N). */
+#define log_limited(level, per_minute, event, ...)                                  \
+	do {                                                                        \
+		static struct log_limit log_limit_;                                 \
+		log_limited_by(&log_limit_, level, per_minute, event, __VA_ARGS__); \
+	} while (0)
+
+/* Likewise, with the caller's limit (zeroed at first). */
+#define log_limited_by(limit, level, per_minute, event, ...)                               \
+	do {                                                                               \
+		uint32_t log_left_;                                                        \
+		if (log_is_on(level) && log_limit_pass((limit), (per_minute), &log_left_)) \
+			LOG_EVENT_(level, event,                                           \
+			           __VA_OPT__(__VA_ARGS__, ) LOG_LEFT_OUT(log_left_));     \
 	} while (0)
 
 #define log_debug(...)                                            \
@@ -101,7 +114,11 @@ struct log_limit {
 	_Atomic uint32_t count;
 };
 
-bool log_limit_pass(struct log_limit *l, uint32_t per_minute) gv_nonnull(1);
+/*
+ * Whether one more line may be written; at least one a minute may. *left_out: how many could not since the last minute that
+ * had a line, told once, for LOG_LEFT_OUT.
+ */
+bool log_limit_pass(struct log_limit *l, uint32_t per_minute, uint32_t *left_out) gv_nonnull(1, 3);
 void log_write(enum log_level level, const char *module, const char *event,
                const struct log_field *fields) gv_nonnull(2, 3, 4);
 void log_write_err(int r, const char *module, const char *event, const struct log_field *fields)

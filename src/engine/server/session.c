@@ -227,10 +227,12 @@ static void answer(struct hub_request *q)
 	store_rollback(q->hub->store);
 	if (r != HUB_REFUSED) {
 		static struct log_limit limit; /* a full disk must not be filled by saying so */
+		uint32_t left_out;
 
-		if (log_limit_pass(&limit, FAILURE_LINES))
+		if (log_limit_pass(&limit, FAILURE_LINES, &left_out))
 			(void)log_err(r, "session.failed",
-			              LOG_STR("type", msg_type_name(q->msg->type)));
+			              LOG_STR("type", msg_type_name(q->msg->type)),
+			              LOG_LEFT_OUT(left_out));
 		q->retry_after_s = r == -EBUSY ? BUSY_RETRY_S : 0;
 		hub_refuse(q, MSG_ERROR_SERVER_ERROR, "%s",
 		           q->is_changed ? "the server did it but could not answer: ask again"
