@@ -79,12 +79,18 @@ static void drop_all(void)
 	tail = &head;
 }
 
+static void forget_links(struct dataplane *d)
+{
+	for (unsigned k = 0; k < LINKS; k++)
+		record_free(d->links[k].record);
+	memset(d->links, 0, sizeof(d->links));
+}
+
 void fake_reset(void)
 {
 	drop_all();
 	for (unsigned i = 0; i < FAKE_COMPUTERS; i++)
-		for (unsigned k = 0; k < LINKS; k++)
-			record_free(planes[i].links[k].record);
+		forget_links(&planes[i]);
 	memset(planes, 0, sizeof(planes));
 	wire_cut = ip_held = false;
 	for (unsigned i = 0; i < FAKE_COMPUTERS; i++)
@@ -94,6 +100,8 @@ void fake_reset(void)
 void fake_bind(unsigned i, struct mesh *m)
 {
 	planes[i].mesh = m;
+	if (m == NULL)
+		forget_links(&planes[i]); /* their shared blocks go with the mesh */
 }
 
 void fake_cut(bool cut)

@@ -24,7 +24,7 @@ struct dataplane; /* one per computer */
 struct dataplane *fake_dataplane(unsigned i);
 /* Empties every table and queue. */
 void fake_reset(void);
-/* Tells the fake which mesh takes the events of computer i (NULL: none, its packets vanish). */
+/* Tells the fake which mesh takes the events of computer i (NULL: none, its packets vanish and its links are gone). */
 void fake_bind(unsigned i, struct mesh *m);
 /* Delivers everything under way, until nothing is. Returns the number of deliveries. */
 unsigned fake_deliver(uint64_t now_us);
