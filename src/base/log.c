@@ -11,11 +11,22 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 static atomic_int level_now = LOG_LEVEL_INFO;
 static const char *const level_names[] = {"err", "warn", "info", "debug"};
+
+static ssize_t write_stderr(struct iovec *parts, size_t n_parts)
+{
+	return writev(STDERR_FILENO, parts, (int)n_parts);
+}
+
+static log_out_fn write_out = write_stderr; /* changed before there are other threads */
+
+static atomic_uint_fast64_t lost; /* lines, since the last one that told */
+static atomic_bool is_cut;        /* the last line that was written has no end */
 
 struct line {
 	char text[2048];
@@ -131,12 +142,46 @@ static void add_fields(struct line *l, const struct log_field *f)
 	}
 }
 
+void log_set_out(log_out_fn out)
+{
+	write_out = out != NULL ? out : write_stderr;
+}
+
+/* Whether all of it was written. */
+static bool put(struct iovec *parts, size_t n_parts)
+{
+	ssize_t n, len = 0;
+
+	for (size_t i = 0; i < n_parts; i++)
+		len += (ssize_t)parts[i].iov_len;
+	do {
+		n = write_out(parts, n_parts);
+	} while (n < 0 && errno == EINTR);
+	if (n > 0)
+		atomic_store_explicit(&is_cut, n < len, memory_order_relaxed);
+	return n == len;
+}
+
+/* A log that cannot be written must not stop the program. */
 static void finish(struct line *l)
 {
+	uint64_t n = atomic_exchange_explicit(&lost, 0, memory_order_relaxed);
+	struct iovec parts[3];
+	struct line told;
+	char end[] = "\n"; /* of a line that was cut */
+	size_t n_parts = 0;
+
 	l->text[l->used++] = '\n';
-	/* A log that cannot be written must not stop the program. */
-	ssize_t n = write(STDERR_FILENO, l->text, l->used);
-	(void)n;
+	if (n > 0) {
+		if (atomic_load_explicit(&is_cut, memory_order_relaxed))
+			parts[n_parts++] = (struct iovec){.iov_base = end, .iov_len = 1};
+		begin(&told, LOG_LEVEL_WARN, "log");
+		add(&told, "log.lost lines=%llu\n", (unsigned long long)n);
+		parts[n_parts++] = (struct iovec){.iov_base = told.text, .iov_len = told.used};
+	}
+	parts[n_parts++] = (struct iovec){.iov_base = l->text, .iov_len = l->used};
+	if (!put(parts, n_parts))
+		atomic_fetch_add_explicit(&lost, n + 1, memory_order_relaxed);
 }
 
 void log_write(enum log_level level, const char *module, const char *event,

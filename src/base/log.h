@@ -9,15 +9,19 @@
  * that decides what happens next. Event names are "area.what" and stable. Keys, seeds, passwords and tokens
  * have no formatter at all. Strings are written quoted and escaped: nothing from outside breaks a line.
  *
- * Thread:  any. A line is one write(2).
+ * Thread:  any. A line is one writev(2). In the programs it waits for nobody (io/log_out): a line that finds no room is
+ *          dropped, and the next one that is written comes after "log.lost lines=N".
  * Cost:    one relaxed load when the level is off; arguments are not evaluated then.
  */
 
 #include "base/macro.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
+struct iovec;
 struct netaddr;
 
 enum log_level {
@@ -55,6 +59,11 @@ struct log_field {
 /* Once per .c file that logs. */
 #define LOG_MODULE(name) static const char *const log_module_ = (name)
 
+/* Writes the parts, a line or two, as one piece. Returns how many bytes were taken; -1 with errno: none. */
+typedef ssize_t (*log_out_fn)(struct iovec *parts, size_t n_parts);
+
+/* Where lines go; NULL: stderr, however long it is full. Before there are other threads. */
+void log_set_out(log_out_fn out);
 void log_set_level(enum log_level level);
 bool log_is_on(enum log_level level);
 /* "err", "warn", "info", "debug". Returns false for anything else. */

@@ -123,12 +123,12 @@ class Computer:
         return [*self.wrap, program("govpnd"), "--state", self.state, "--socket", self.socket, "--log-level", "debug",
                 *self.options]
 
-    def launch(self):
-        self.process = self.node.start(*self.command(), log=f"{self.name}-govpnd")
+    def launch(self, **more):
+        self.process = self.node.start(*self.command(), log=f"{self.name}-govpnd", **more)
         return self
 
-    def start(self):
-        self.launch()
+    def start(self, **more):
+        self.launch(**more)
         self.lab.wait(self.answers, 10, f"govpnd of {self.name} answers")
         return self
 

@@ -124,12 +124,12 @@ class Node:
         return done
 
     def start(self, *cmd, log=None, **more):
-        """Starts a program that goes on; its output goes to a log that is shown when the scenario fails."""
+        """Starts a program that goes on; its output goes to a log that is shown when the scenario fails (or as `more` says)."""
         log = log or f"{self.name}-{os.path.basename(str(cmd[0]))}"
         path = f"{RUN}/{log}.log"
         self.lab.logs[log] = path
         with open(path, "ab") as out:
-            process = subprocess.Popen(self.wrap(cmd), stdin=subprocess.DEVNULL, stdout=out, stderr=out, **more)
+            process = subprocess.Popen(self.wrap(cmd), **{"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out, **more})
         self.lab.processes.append(process)
         return process
 

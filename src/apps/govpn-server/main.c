@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "engine/server/server.h"
+#include "io/log_out.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -80,6 +81,9 @@ int main(int argc, char **argv)
 		break;
 	}
 	log_set_level(opts.log_level);
+	int log = log_out_start();
+	if (log < 0)
+		log_warn("log.waits", LOG_STR("why", strerror(-log)));
 	(void)umask(077);               /* returns the old one */
 	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail for this signal */
 	set_limits();

@@ -11,6 +11,7 @@
 #include "engine/client/state.h"
 #include "engine/client/supervisor.h"
 #include "engine/dataplane/dataplane.h"
+#include "io/log_out.h"
 #include "io/loop.h"
 #include "io/priv.h"
 #include "io/route.h"
@@ -273,6 +274,9 @@ int main(int argc, char **argv)
 		break;
 	}
 	log_set_level(d.opts.log_level);
+	int log = log_out_start();
+	if (log < 0)
+		log_warn("log.waits", LOG_STR("why", strerror(-log)));
 	(void)umask(077); /* returns the old one */
 	if (setrlimit(RLIMIT_CORE, &no_core) != 0)
 		log_debug("core dumps stay allowed");
