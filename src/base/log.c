@@ -147,19 +147,21 @@ void log_set_out(log_out_fn out)
 	write_out = out != NULL ? out : write_stderr;
 }
 
-/* Whether all of it was written. */
-static bool put(struct iovec *parts, size_t n_parts)
+/* Returns how many of the parts were written whole. */
+static size_t put(struct iovec *parts, size_t n_parts)
 {
-	ssize_t n, len = 0;
+	size_t left, whole = 0;
+	ssize_t n;
 
-	for (size_t i = 0; i < n_parts; i++)
-		len += (ssize_t)parts[i].iov_len;
 	do {
 		n = write_out(parts, n_parts);
 	} while (n < 0 && errno == EINTR);
-	if (n > 0)
-		atomic_store_explicit(&is_cut, n < len, memory_order_relaxed);
-	return n == len;
+	if (n <= 0)
+		return 0;
+	for (left = (size_t)n; whole < n_parts && left >= parts[whole].iov_len; whole++)
+		left -= parts[whole].iov_len;
+	atomic_store_explicit(&is_cut, left > 0, memory_order_relaxed);
+	return whole;
 }
 
 /* A log that cannot be written must not stop the program. */
@@ -180,8 +182,10 @@ static void finish(struct line *l)
 		parts[n_parts++] = (struct iovec){.iov_base = told.text, .iov_len = told.used};
 	}
 	parts[n_parts++] = (struct iovec){.iov_base = l->text, .iov_len = l->used};
-	if (!put(parts, n_parts))
-		atomic_fetch_add_explicit(&lost, n + 1, memory_order_relaxed);
+	size_t whole = put(parts, n_parts);
+	if (whole < n_parts)
+		atomic_fetch_add_explicit(&lost, 1 + (whole + 1 < n_parts ? n : 0),
+		                          memory_order_relaxed);
 }
 
 void log_write(enum log_level level, const char *module, const char *event,

@@ -552,6 +552,7 @@ static void end(void)
 	must(dataplane_net_del(d, NET) == 0);
 	turn();
 	must(d->shard->links == NULL && d->shard->peers == NULL && d->shard->timers.count == 0);
+	must(d->shard->n_peers == 0);
 	record_free(w.record);
 	sctp_free(w.sctp);
 	dcep_free(w.dcep);

@@ -31,7 +31,6 @@ struct dataplane {
 	struct mq *commands, *events;
 	struct shard *shard;
 	struct command *stop; /* made at the start, so that stopping cannot fail */
-	unsigned n_peers;     /* added, and their PEER_GONE not taken yet */
 	pthread_t thread;
 	bool running;
 	struct mq_msg *waiting; /* popped events not asked for yet */
@@ -196,8 +195,6 @@ const struct dataplane_event *dataplane_event(struct dataplane *d)
 		return NULL;
 	d->lent = GV_CONTAINER_OF(d->waiting, struct event, head);
 	d->waiting = d->waiting->next;
-	if (d->lent->ev.type == DATAPLANE_EVENT_PEER_GONE)
-		d->n_peers--;
 	return &d->lent->ev;
 }
 
@@ -291,7 +288,7 @@ int dataplane_net_del(struct dataplane *d, uint32_t net)
 int dataplane_peer_add(struct dataplane *d, uint32_t net, uint32_t peer,
                        const struct dataplane_peer_config *c, struct dataplane_stats *shared)
 {
-	if (d->n_peers == DATAPLANE_MAX_PEERS)
+	if (atomic_load_explicit(&d->shard->n_peers, memory_order_relaxed) == DATAPLANE_MAX_PEERS)
 		return err_here(-ENOBUFS);
 	struct command *m = command_new(COMMAND_PEER_ADD, NULL, 0);
 	if (m == NULL)
@@ -305,9 +302,10 @@ int dataplane_peer_add(struct dataplane *d, uint32_t net, uint32_t peer,
 	m->peer_moved->id = peer;
 	m->peer_moved->c = *c;
 	m->peer_moved->stats = shared;
+	(void)atomic_fetch_add_explicit(&d->shard->n_peers, 1, memory_order_relaxed);
 	int r = push(d, COMMAND_LANE_STATE, m);
-	if (r == 0)
-		d->n_peers++;
+	if (r < 0)
+		(void)atomic_fetch_sub_explicit(&d->shard->n_peers, 1, memory_order_relaxed);
 	return err_up(r);
 }
 

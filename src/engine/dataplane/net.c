@@ -89,6 +89,12 @@ void net_tun_lost(struct shard *s, struct net *n)
 		log_warn("dataplane.tun_lost", LOG_U64("net", n->id));
 }
 
+static void peer_free(struct shard *s, struct peer *p)
+{
+	mem_free(p);
+	(void)atomic_fetch_sub_explicit(&s->n_peers, 1, memory_order_relaxed);
+}
+
 static void peer_remove(struct shard *s, struct peer *p)
 {
 	struct net *n = p->net;
@@ -105,7 +111,7 @@ static void peer_remove(struct shard *s, struct peer *p)
 		HASH_DELETE(hh6, n->by_ip6, p);
 	if (peer_by_ip4(n, netaddr_u32(&p->c.ip4)) == p)
 		n->by_host[netaddr_u32(&p->c.ip4) - n->first4] = NULL;
-	mem_free(p);
+	peer_free(s, p);
 }
 
 void net_del(struct shard *s, uint32_t id, struct event *gone)
@@ -156,7 +162,7 @@ void peer_add(struct shard *s, uint32_t net, struct peer *p)
 		int r = n == NULL ? -ENOENT : same != NULL ? -EEXIST : -ENOMEM;
 
 		(void)log_err(err_here(r), "dataplane.peer_add", LOG_U64("peer", p->id));
-		mem_free(p);
+		peer_free(s, p);
 		return;
 	}
 	p->net = n;

@@ -353,6 +353,8 @@ struct shard {
 	bool stop;
 	struct source command_source;
 	uint64_t now_us;
+	atomic_uint
+		n_peers; /* here and on the way: control counts up, whoever frees one counts down */
 
 	struct net *nets[DATAPLANE_MAX_NETS];
 	struct peer *peers;  /* uthash */

@@ -10,9 +10,12 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/rng.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 LOG_MODULE("test");
@@ -123,6 +126,81 @@ static void next_minute_tells_what_was_left_out(void **state)
 	assert_int_equal(left_out, 0);
 }
 
+/* --- what found no room ---------------------------------------------------------------------------- */
+
+static struct {
+	struct rng rng;
+	size_t room;
+	char text[1 << 20];
+	size_t used;
+	unsigned long long whole, told; /* lines that were taken whole; as lost */
+} tight;
+
+static size_t take_part(const struct iovec *part)
+{
+	size_t n = GV_MIN(part->iov_len, tight.room);
+
+	memcpy(tight.text + tight.used, part->iov_base, n);
+	tight.used += n;
+	tight.room -= n;
+	return n;
+}
+
+/* Like a terminal: takes as much as there is room for. */
+static ssize_t take_some(struct iovec *parts, size_t n_parts)
+{
+	static const char lost[] = "Z warn  log: log.lost lines=";
+	size_t n = 0;
+
+	if (tight.room == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	for (size_t i = 0; i < n_parts; i++) {
+		size_t at = tight.used, took = take_part(&parts[i]);
+		char *is_told = memmem(tight.text + at, took, lost, strlen(lost));
+
+		n += took;
+		if (took < parts[i].iov_len)
+			break;
+		if (is_told != NULL)
+			tight.told += strtoull(is_told + strlen(lost), NULL, 10);
+		else if (took > 1) /* not the end of a line that was cut */
+			tight.whole++;
+	}
+	return (ssize_t)n;
+}
+
+static void each_line_is_there_or_told(void **state)
+{
+	enum {
+		LINES = 20000
+	};
+
+	unsigned cut = 0;
+
+	(void)state;
+	memset(&tight, 0, sizeof(tight));
+	tight.rng = rng_seeded(1);
+	log_set_out(take_some);
+	for (unsigned i = 0; i < LINES; i++) {
+		if (rng_below(&tight.rng, 4) == 0)
+			tight.room += rng_below(&tight.rng, 150);
+		cut += tight.room > 0 && tight.room < 50;
+		log_info("test.line", LOG_U64("i", i));
+	}
+	tight.room = 1000;
+	log_info("test.last");
+	log_set_out(NULL);
+	assert_true(cut > 100 && tight.whole > 100 && tight.told > 100);
+	assert_int_equal(tight.whole + tight.told, LINES + 1);
+	/* One that was cut ends where it was cut: no line holds the beginning of another, and none is empty. */
+	assert_int_equal(tight.text[tight.used - 1], '\n');
+	tight.text[tight.used - 1] = '\0';
+	for (char *rest = tight.text, *line; (line = strsep(&rest, "\n")) != NULL;)
+		assert_true(line[0] != '\0' && count(line, "Z ") <= 1);
+}
+
 /* --- the trace of an error ----------------------------------------------------------------------- */
 
 static void error_with_trace(void)
@@ -191,6 +269,7 @@ int main(void)
 		cmocka_unit_test(only_so_many_lines_a_minute),
 		cmocka_unit_test(left_out_stands_in_the_line),
 		cmocka_unit_test(next_minute_tells_what_was_left_out),
+		cmocka_unit_test(each_line_is_there_or_told),
 		cmocka_unit_test(error_has_its_trace),
 		cmocka_unit_test(error_without_record_has_no_trace),
 		cmocka_unit_test(trace_is_told_once),

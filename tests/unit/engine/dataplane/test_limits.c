@@ -56,6 +56,11 @@ static bool peer_gone(const struct rogue *r)
 	return r->events[DATAPLANE_EVENT_PEER_GONE] > 0;
 }
 
+static bool net_gone(const struct rogue *r)
+{
+	return r->events[DATAPLANE_EVENT_NET_GONE] > 0;
+}
+
 static void dataplane_peers_are_bounded(void **state)
 {
 	static struct dataplane_stats stats;
@@ -72,8 +77,16 @@ static void dataplane_peers_are_bounded(void **state)
 	assert_int_equal(added, DATAPLANE_MAX_PEERS);
 	assert_int_equal(dataplane_peer_del(g.d, FIRST + 2), 0);
 	rogue_run(&g, peer_gone, "PEER_GONE");
+	rogue_settle(&g); /* deletes one that is not there, which makes no place */
 	assert_int_equal(dataplane_peer_add(g.d, ROGUE_NET, FIRST, &c, &stats), 0);
+	assert_int_equal(dataplane_peer_add(g.d, ROGUE_NET, FIRST + 1, &c, &stats), -ENOBUFS);
+	/* A network takes its peers with it, and one that does not find its network is gone too. */
+	assert_int_equal(dataplane_net_del(g.d, ROGUE_NET), 0);
+	rogue_run(&g, net_gone, "NET_GONE");
+	for (added = 0; added < DATAPLANE_MAX_PEERS; added++)
+		assert_int_equal(dataplane_peer_add(g.d, ROGUE_NET, FIRST + added, &c, &stats), 0);
 	rogue_settle(&g);
+	assert_int_equal(dataplane_peer_add(g.d, ROGUE_NET, FIRST, &c, &stats), 0);
 	rogue_stop(&g);
 }
 
