@@ -5,6 +5,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* 0: off. Otherwise the number of allocations until the one that fails. */
 static atomic_uint_fast64_t fail_countdown;
@@ -53,6 +57,24 @@ char *mem_strdup(const char *s)
 void mem_free(void *p)
 {
 	free(p);
+}
+
+void mem_touch(void *p, size_t n)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE); /* always known */
+	volatile uint8_t *bytes = p;
+
+	for (size_t i = 0; i < n; i += page)
+		bytes[i] = bytes[i];
+	if (n > 0)
+		bytes[n - 1] = bytes[n - 1];
+}
+
+void mem_map_large(void)
+{
+#ifdef __GLIBC__
+	(void)mallopt(M_MMAP_THRESHOLD, MEM_LARGE_BYTES); /* cannot fail: below glibc's own limit */
+#endif
 }
 
 void mem_wipe(void *p, size_t n)

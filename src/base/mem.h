@@ -38,6 +38,21 @@ char *mem_strdup(const char *s) gv_must_check;
 /* Frees; NULL is allowed. */
 void mem_free(void *p);
 
+/*
+ * Writes to each page of p, which stays as it is: the kernel finds the memory now and not in the middle of a packet, and what
+ * the program takes does not grow for hours with the longest burst so far.
+ */
+void mem_touch(void *p, size_t n) gv_nonnull(1);
+
+/* Blocks of so many bytes that find no room in the heap come from the kernel one by one, after mem_map_large(). */
+#define MEM_LARGE_BYTES 65536
+
+/*
+ * Tables and queues of a network go back to the kernel when it is left, instead of leaving holes in the heap that small blocks
+ * settle in. (glibc does so only until the first large block is freed.) Called by main() before there are other threads.
+ */
+void mem_map_large(void);
+
 /* Overwrites secrets in a way the compiler keeps. */
 void mem_wipe(void *p, size_t n) gv_nonnull(1);
 

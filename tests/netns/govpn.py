@@ -25,10 +25,10 @@ def program(name):
 class Server:
     """govpn-server in a node. tls: "self-made" (its own certificate) or "off"."""
 
-    def __init__(self, lab, node=None, address=SERVER_IPV4, port=8443, tls="self-made", options=()):
+    def __init__(self, lab, node=None, address=SERVER_IPV4, port=8443, tls="self-made", options=(), wrap=()):
         self.lab, self.node, self.address, self.port, self.tls = lab, node or lab.server, address, port, tls
         self.data = f"{RUN}/{self.node.name}-data"
-        self.options = options
+        self.options, self.wrap = options, wrap
         self.process = None
         host = f"[{address}]" if ":" in address else address
         self.listen = f"{host}:{port}"
@@ -36,7 +36,7 @@ class Server:
         self.log = f"{self.node.name}-govpn-server"
 
     def command(self):
-        return [program("govpn-server"), "--listen", self.listen, "--data", self.data, "--log-level", "debug",
+        return [*self.wrap, program("govpn-server"), "--listen", self.listen, "--data", self.data, "--log-level", "debug",
                 *(["--tls", "off"] if self.tls == "off" else []), *self.options]
 
     def start(self):

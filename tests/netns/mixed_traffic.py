@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Mixed traffic for an hour (GOVPN_TRAFFIC_MINUTES, 60): UDP, TCP, ping and broadcast, about 10 Mbit/s between four computers.
 Each minute one of them leaves and joins; every third minute one gets another address, inside or outside; every tenth the
-server is killed and comes back. Memory and descriptors of every daemon stay where they were, and every packet that went
-into a tunnel and did not come out stands in a counter, or fell into the seconds of a change.
+server is killed and comes back, in the first half: in the second one it must live for its memory to be compared. Memory and
+descriptors of every daemon and of the server stay where they were, and every packet that went into a tunnel and did not come
+out stands in a counter, or fell into the seconds of a change.
 
     h1 (public, owner), h2 -- r2 (port NAT), h3 -- r3 (cone NAT), h4 -- r4 (port NAT), all -- inet -- server
 """
@@ -54,13 +55,14 @@ class Series:
 class Run:
     def __init__(self, lab):
         self.lab = lab
-        self.server = Server(lab).start()
         quiet = ("--log-level", "info")
+        self.server = Server(lab, options=quiet)
         self.all = [Computer(lab, lab.home(kind), options=quiet) for kind in ("open", "port", "cone", "port")]
-        self.heap = {c: Heap(lab, c.name) for c in self.all}
-        for c in self.all:
-            c.wrap = self.heap[c].wrap()
-            c.start()
+        self.programs = {"server": self.server} | {c.name: c for c in self.all}
+        self.heap = {name: Heap(lab, name) for name in self.programs}
+        for name, one in self.programs.items():
+            one.wrap = self.heap[name].wrap()
+            one.start()
         made = self.all[0].create("party", self.server)
         for c in self.all[1:]:
             c.join(made["invite"])
@@ -70,8 +72,8 @@ class Run:
         subnet = ipaddress.ip_network(self.all[0].network()["subnet"])
         self.traffic = Traffic(self.addresses, str(subnet.broadcast_address))
         self.start = time.monotonic()
-        self.rss = {c: Series() for c in self.all}
-        self.blocks = {c: Series() for c in self.all}
+        self.rss = {name: Series() for name in self.programs}
+        self.blocks = {name: Series() for name in self.programs}
         self.lost = {}  # kind of change -> packets
         self.slowest = 0.0  # seconds until a computer with another address was back
         self.sent = self.steady = self.dropped = 0
@@ -138,6 +140,7 @@ class Run:
         self.server.kill9()
         time.sleep(1)
         self.server.start()
+        self.blocks["server"] = Series()
 
     # --- a minute ---
 
@@ -177,7 +180,7 @@ class Run:
             self.roam(who, n % 2 == 0)
             self.go(15)
             before = self.settle("new address", before, (who,))
-        if n % 10 == 9:
+        if n % 10 == 9 and n < MINUTES // 2:
             self.traffic.start()
             self.server_restart()
             self.go(10)
@@ -197,15 +200,15 @@ class Run:
         seen = []
         for _ in range(5):
             time.sleep(0.1)
-            seen.append({c.name: len(descriptors(c.process.pid)) for c in self.all})
+            seen.append({name: len(descriptors(one.process.pid)) for name, one in self.programs.items()})
         return {name: min(s[name] for s in seen) for name in seen[0]}
 
     def measure(self):
         self.traffic.pause()
         hours = (time.monotonic() - self.start) / 3600
-        for c in self.all:
-            self.rss[c].add(hours, rss_kb(c.process.pid))
-            self.blocks[c].add(hours, self.heap[c].blocks())
+        for name, one in self.programs.items():
+            self.rss[name].add(hours, rss_kb(one.process.pid))
+            self.blocks[name].add(hours, self.heap[name].blocks())
 
 
 def scenario(lab):
@@ -218,19 +221,19 @@ def scenario(lab):
     for n in range(MINUTES):
         run.minute(n)
         print(f"minute {n + 1}: {run.sent} packets, lost in changes {run.lost}, "
-              f"RSS {[s.points[-1][1] for s in run.rss.values()]} kB", flush=True)
+              f"RSS { {name: s.points[-1][1] for name, s in run.rss.items()} } kB", flush=True)
     run.quiet()
     check(run.pids() == pids, "a daemon was replaced")
     check(not run.traffic.tcp_wrong, "a TCP stream had wrong bytes")
     has = run.descriptors()
     check(has == had, f"descriptors: {had} before, {has} after")
     hours = (time.monotonic() - run.start) / 3600
-    slopes = {c.name: s.slope() for c, s in run.rss.items()}
-    more = {c.name: s.points[-1][1] - s.points[0][1] for c, s in run.blocks.items()}
-    check(all(n <= BLOCKS_MORE for n in more.values()), f"blocks of the heap more than after the first minute: {more}")
+    slopes = {name: s.slope() for name, s in run.rss.items()}
+    more = {name: s.points[-1][1] - s.points[0][1] for name, s in run.blocks.items()}
+    check(all(n <= BLOCKS_MORE for n in more.values()), f"blocks of the heap more than after the first minute of each: {more}")
     for name, (slope, error) in slopes.items():
         check(MINUTES < 20 or slope <= SLOPE_KB_H + 2 * error, f"{name}: RSS grows {slope:.0f} +- {error:.0f} kB/h")
-    logs = max(os.path.getsize(f"{RUN}/{c.name}-govpnd.log") for c in run.all)
+    logs = max(os.path.getsize(path) for path in lab.logs.values())
     got = sum(sum(m.got.values()) for m in run.traffic.members)
     cpu = max((cpu_s(c.process.pid) - used[c.name]) / 36 / hours for c in run.all)
     return (f"{hours * 60:.0f} min, {run.sent} packets ({got} UDP and {run.traffic.tcp_bytes >> 20} MB TCP delivered, "

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/exit.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "engine/client/localapi.h"
 #include "engine/client/state.h"
 #include "engine/client/supervisor.h"
@@ -273,6 +274,7 @@ int main(int argc, char **argv)
 	default:
 		break;
 	}
+	mem_map_large();
 	log_set_level(d.opts.log_level);
 	int log = log_out_start();
 	if (log < 0)

@@ -36,6 +36,7 @@ int shard_new(struct shard **out, struct mq *commands, struct mq *events)
 
 	if (s == NULL)
 		return err_here(-ENOMEM);
+	mem_touch(s, sizeof(*s));
 	s->commands = commands;
 	s->events = events;
 	s->command_source.kind = SOURCE_COMMANDS;
