@@ -94,13 +94,8 @@ class Rig:
             self.lab.wait_ping(c.node, self.six[other], 20)
 
     def dropped_by_system(self):
-        """Packets (super-packets count once) that either TUN's queue had no room for."""
-        found = []
-        for c, dev in zip(self.both, self.dev):
-            with c.node, open("/proc/net/dev", encoding="ascii") as f:
-                fields = next(line for line in f if line.strip().startswith(dev + ":")).split(":")[1].split()
-            found.append(int(fields[11]))
-        return found
+        """What either TUN's queue had no room for."""
+        return [c.node.tx_dropped(dev) for c, dev in zip(self.both, self.dev)]
 
     def quiet(self, captures):
         """Waits until what was sent has come out."""

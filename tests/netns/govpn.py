@@ -207,6 +207,15 @@ class Computer:
         peer = self.peers(net_id).get(address)
         return peer and peer["path"]
 
+    def settled_path(self, address):
+        """The path to a peer once it has been the same for a second: the one that was found first is not the final one yet."""
+        path = None
+        while True:
+            before, path = path, self.lab.wait(lambda: self.path(address), 10, f"{self.name} has a path to {address}")
+            if path == before:
+                return path
+            time.sleep(1)
+
     def reaches(self, address, wait_s=0.3):
         return self.node.ping(address, wait_s=wait_s)
 

@@ -17,8 +17,9 @@ import time
 
 from docs import HEAD, compact, write_table
 from govpn import CONFLICT, FAILED, NO_SERVER, Computer, Server, wait_mesh
-from innerflow import Arrivals, Sender, rss_kb
+from innerflow import Arrivals, Sender
 from lab import RUN, SERVER_IPV4, check, command
+from process import rss_kb
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import hostile

@@ -15,7 +15,8 @@ import time
 from govpn import Computer, Pinger, Server, percentile, wait_mesh
 from lab import check
 from packets import datagram
-from rogue import OWN_LAST, OWN_TSN, Rogue, chunk, data_chunk, rss_kib, sack
+from process import rss_kb
+from rogue import OWN_LAST, OWN_TSN, Rogue, chunk, data_chunk, sack
 
 TIME_LIMIT_S = 120
 LONG_TIME_LIMIT_S = 900
@@ -222,7 +223,7 @@ def attack(attacks, name, others, before_kib):
     while number == 0 or others.samples() < samples and time.monotonic() < start + SAMPLES_S * attacks.lab.slow:
         number += getattr(attacks, name)()
     seconds, times = time.monotonic() - start, others.end(name)
-    grown = rss_kib(attacks.me.process) - before_kib
+    grown = rss_kb(attacks.me.process.pid) - before_kib
     print(f"{name}: {number} in {seconds:.1f} s, memory +{grown} KiB, p{percent} {slowest(times, percent)} ms of {len(times[0])} pings")
     check(attacks.me.process.poll() is None, f"{name}: the daemon ended")
     check(grown <= RSS_KIB, f"{name}: memory grew by {grown} KiB")
@@ -239,7 +240,7 @@ def scenario(lab):
         c.join(invite)
     addresses = wait_mesh(lab, [me, rogue, third, fourth])
     percent, _ = LONG_FORM if lab.long else SHORT_FORM
-    attacks, before_kib, all_times = Attacks(lab, me, rogue), rss_kib(me.process), ([], [])
+    attacks, before_kib, all_times = Attacks(lab, me, rogue), rss_kb(me.process.pid), ([], [])
     chosen = os.environ.get("GOVPN_ATTACKS", "").split() or ATTACKS
     for name in chosen:
         tries = []
@@ -253,5 +254,5 @@ def scenario(lab):
         check(len(bad) <= 1, f"{name}: p{percent} of pings to the attacked one and to another: {bad} ms in {len(bad)} of {len(tries)} tries")
     attacked, spared = slowest(all_times, 99)
     check(is_served(all_times, 99), f"all attacks: p99 of pings to the attacked one {attacked} ms, to another {spared} ms")
-    return (f"{len(chosen)} attacks: memory +{rss_kib(me.process) - before_kib} KiB; p99 of another member's ping "
+    return (f"{len(chosen)} attacks: memory +{rss_kb(me.process.pid) - before_kib} KiB; p99 of another member's ping "
             f"{attacked:.1f} ms to the attacked one, {spared:.1f} ms to one that is not")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Inner packets: who sends them, and how many of whom reach a TUN. And what the daemon that carries them takes."""
 
-import re
 import socket
 import struct
 import threading
@@ -61,9 +60,3 @@ class Arrivals:
 
     def of(self, *sources):
         return sum(self.counts.get(s, 0) for s in sources)
-
-
-def rss_kb(pid):
-    """Resident memory of a process."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1])

@@ -138,6 +138,12 @@ class Node:
         done = self.run("ping", "-n", "-q", "-c", count, "-i", "0.2", "-W", wait_s, address, check_code=False)
         return done.returncode == 0 and f" {count} received" in done.stdout
 
+    def tx_dropped(self, dev):
+        """Packets (super-packets count once) that the queue of this interface had no room for."""
+        with self, open("/proc/net/dev", encoding="ascii") as f:
+            line = next(line for line in f if line.strip().startswith(dev + ":"))
+        return int(line.split(":")[1].split()[11])
+
     def addresses(self):
         """{interface: [address/length, ...]} without loopback and link-local ones."""
         found = {}

@@ -17,7 +17,7 @@ ALONE = True
 def scenario(lab):
     _, (a, b), addresses = group(lab, ["open", "port"])
     times = []
-    time.sleep(1)  # the path that was found first is not the final one yet
+    a.settled_path(addresses[b])
     for last in (50, 51, 52, 50, 53):
         lab.new_lan_address(b.node, last)
         start = time.monotonic()

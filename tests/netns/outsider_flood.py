@@ -18,7 +18,7 @@ import time
 from attacker import Connects, flood_command, write_items
 from govpn import Computer, Server, percentile, wait_mesh
 from lab import RUN, check
-from rogue import rss_kib
+from process import rss_kb
 
 TIME_LIMIT_S = 90
 LONG_TIME_LIMIT_S = 420
@@ -188,18 +188,22 @@ def scenario(lab):
         flood, stream = Flood(lab, me, items), Stream(other, me, address, PACED_BYTES)
         time.sleep(0.5)
         flood.run(1000)
-        before, kib = dropped(me), rss_kib(me.process)
+        before, kib = dropped(me), rss_kb(me.process.pid)
         quiet, loud, cpu = in_turns(stream, flood, rounds, count)
         stream.stop()
-        grown = rss_kib(me.process) - kib
-        rises = {k: n - before[k] for k, n in dropped(me).items() if n != before[k]}
-        total = sum(rises.values())
-        notes.append(f"{rounds * count} {name}: {quiet:.1f} -> {loud:.1f} Mbit/s, flooder {cpu:.2f} cores, memory +{grown} KiB, {rises}")
+        grown = rss_kb(me.process.pid) - kib
+        sent = rounds * count
+
+        def counted():
+            rises = {k: n - before[k] for k, n in dropped(me).items() if n != before[k]}
+            return rises if sum(rises.values()) >= sent else None
+
+        rises = lab.wait(counted, 10, f"{name}: {sent} counted ({before}, {dropped(me)})")
+        notes.append(f"{sent} {name}: {quiet:.1f} -> {loud:.1f} Mbit/s, flooder {cpu:.2f} cores, memory +{grown} KiB, {rises}")
         print(notes[-1])
         check(answered(me.node) == "0", f"{name}: {answered(me.node)} bytes were answered")
         check(loud >= 0.8 * quiet, f"{name}: goodput fell from {quiet} to {loud} Mbit/s")
         check(grown <= 256, f"{name}: memory grew by {grown} KiB")
-        check(total >= rounds * count, f"{name}: {total} of {rounds * count} counted: {rises}")
         if items is GUESSED:
             check(set(rises) <= {"rx_unknown", "rx_overflow"}, f"{name}: counted as {rises}")
     notes.append(connects_under(lab, me, other, GUESSED))
@@ -209,5 +213,5 @@ def scenario(lab):
         quiet, loud, cpu = in_turns(stream, flood, rounds, count)
         notes.append(f"unbounded stream: {quiet:.0f} -> {loud:.0f} Mbit/s with the flooder on {cpu:.2f} of the cores")
     notes.append(f"{overflow(lab, me, other)} of {OVERFLOW} dropped by the kernel while the daemon was stopped, all counted")
-    check(me.reaches(other.ipv4()), "the tunnel did not survive")
+    check(me.reaches(other.ipv4(), 2), "the tunnel did not survive")
     return "; ".join(notes)

@@ -13,6 +13,7 @@ from govpn import Computer, Server, percentile, wait_mesh
 from lab import RUN, check
 from outsider_flood import client_hello
 
+ALONE = True
 TIME_LIMIT_S = 90
 LONG_TIME_LIMIT_S = 600
 
@@ -39,9 +40,11 @@ def scenario(lab):
         check(flood.poll() is None, "the flood ended too soon")
         flood.kill()
         flood.wait()
-    added = percentile(loud, 95) - percentile(quiet, 95)
-    figures = (f"{number} of {number} connected under the flood: median {percentile(loud, 50)} ms, p95 {percentile(loud, 95)}; "
-               f"without {percentile(quiet, 50)}, p95 {percentile(quiet, 95)}")
+    # Of ten the largest is no percentile: one that the machine held up is none of the flood's.
+    rank = 95 if lab.long else 90
+    added = max(percentile(loud, p) - percentile(quiet, p) for p in (50, rank))
+    figures = (f"{number} of {number} connected under the flood: median {percentile(loud, 50)} ms, p{rank} {percentile(loud, rank)}; "
+               f"without {percentile(quiet, 50)}, p{rank} {percentile(quiet, rank)}")
     print(sorted(loud), sorted(quiet))
     check(added <= ADDED_MS, figures)
     return figures

@@ -49,7 +49,7 @@ class Scene:
     def __init__(self, lab, me, other, outsider):
         self.lab, self.me, self.other, self.outsider = lab, me, other, outsider
         self.ip, self.other_ip = me.ipv4(), other.ipv4()
-        self.path = me.path(self.other_ip)
+        self.path = me.settled_path(self.other_ip)
 
     def many(self, short, long):
         return long if self.lab.long else short
@@ -184,7 +184,6 @@ def scenario(lab):
     other.join(me.create("party", server)["invite"])
     wait_mesh(lab, [me, other])
     scene = Scene(lab, me, other, outsider)
-    lab.wait(lambda: me.path(scene.other_ip), 5, "a path")
     replay, race = scene.stun_replay(), scene.stun_race()
     scene.forged_answers()
     scene.role_storm()

@@ -22,8 +22,9 @@ def descriptors(pid):
 
 
 def rss_kb(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+    """Resident memory; exact, which the kernel's counter in `status` is not."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Rss:"))
 
 
 def cpu_s(pid):

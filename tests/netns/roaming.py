@@ -81,7 +81,7 @@ def scenario(lab):
     roamer, echo, times = Roamer(lab, b.node), Echo(a, addresses[a], b), []
     echo.ask()
     home = b.node.router
-    time.sleep(1)  # a change while the path is being nominated costs 3 s more: `agents_select_another_path...` in the unit tests
+    a.settled_path(addresses[b])  # a change while the path is being nominated costs 3 s more: `agents_select_another_path...` in the unit tests
     for i in range(50 if lab.long else 4):
         move = roamer.moves()[i % 4]
         if i and i % 4 == 0:

@@ -47,12 +47,6 @@ def sack(ahead=0, window=1 << 20, gaps=(), duplicates=()):
     return chunk(3, 0, body), PEER_LAST
 
 
-def rss_kib(process):
-    """Memory of a daemon in KiB."""
-    with open(f"/proc/{process.pid}/status", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
-
-
 def dropped(computer, address, net_id=None):
     """Counters of drops that `computer` has about the peer with this address."""
     return computer.peers(net_id)[address]["dropped"]
