@@ -6,7 +6,7 @@
 
 import time
 
-from govpn import group, wait_mesh
+from govpn import group
 from lab import check
 
 ALONE = True

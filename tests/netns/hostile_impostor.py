@@ -9,7 +9,6 @@ client lives, its memory does not grow, it asks ever more slowly, and its path b
 
 import json
 import os
-import socket
 import ssl
 import struct
 import sys

@@ -21,7 +21,7 @@ import time
 from docs import HEAD, compact, write_table
 from govpn import Computer, Server, program, wait_mesh
 from innerflow import Arrivals, Sender
-from lab import SERVER_IPV4, Failure, check
+from lab import SERVER_IPV4, check
 from process import rss_kb
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))

@@ -15,7 +15,7 @@ import time
 
 from balance import Balance
 from govpn import Computer, Server, wait_mesh
-from lab import RUN, check
+from lab import check
 from process import Heap, cpu_s, descriptors, rss_kb
 from traffic import Traffic
 
