@@ -19,6 +19,7 @@ import glob
 import importlib
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,8 @@ def run_all(items, args):
 
 def inside(args):
     """In the namespaces: runs one scenario. Exit code 0 or 1."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # some hold a thousand connections
     sys.path.insert(0, HERE)
     lab_module = importlib.import_module("lab")
     os.environ["GOVPN_BUILD"] = args.build
