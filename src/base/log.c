@@ -56,8 +56,9 @@ bool log_parse_level(const char *text, enum log_level *out)
 
 bool log_limit_pass(struct log_limit *l, uint32_t per_minute, uint32_t *left_out)
 {
+	/* In this order: a window that is opened in between must not seem to begin later than now. */
+	uint64_t start = atomic_load_explicit(&l->window_us, memory_order_acquire);
 	uint64_t now = clock_now_us();
-	uint64_t start = atomic_load_explicit(&l->window_us, memory_order_relaxed);
 
 	*left_out = 0;
 	/* Only one thread opens a window; what others count until it is open counts as left out, as they were told. */
@@ -174,9 +175,9 @@ static void finish(struct line *l)
 	size_t n_parts = 0;
 
 	l->text[l->used++] = '\n';
+	if (atomic_load_explicit(&is_cut, memory_order_relaxed))
+		parts[n_parts++] = (struct iovec){.iov_base = end, .iov_len = 1};
 	if (n > 0) {
-		if (atomic_load_explicit(&is_cut, memory_order_relaxed))
-			parts[n_parts++] = (struct iovec){.iov_base = end, .iov_len = 1};
 		begin(&told, LOG_LEVEL_WARN, "log");
 		add(&told, "log.lost lines=%llu\n", (unsigned long long)n);
 		parts[n_parts++] = (struct iovec){.iov_base = told.text, .iov_len = told.used};

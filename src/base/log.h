@@ -9,8 +9,8 @@
  * that decides what happens next. Event names are "area.what" and stable. Keys, seeds, passwords and tokens
  * have no formatter at all. Strings are written quoted and escaped: nothing from outside breaks a line.
  *
- * Thread:  any. A line is one writev(2). In the programs it waits for nobody (io/log_out): a line that finds no room is
- *          dropped, and the next one that is written comes after "log.lost lines=N".
+ * Thread:  any. A line is one writev(2). In the programs it waits for nobody, if io/log_out could arrange it: a line that
+ *          finds no room is dropped, and the next one that is written comes after "log.lost lines=N".
  * Cost:    one relaxed load when the level is off; arguments are not evaluated then.
  */
 

@@ -96,7 +96,7 @@ class Connects:
 
         found = self.lab.wait(up, 20, "a connection", pause_s=0.01)
         check(text[0].count("peer.up") == 1, "more than one attempt")
-        check(self.me.reaches(self.address, 1), "no ping over the new connection")
+        self.lab.wait(lambda: self.me.reaches(self.address, 1), 5, "a ping over the new connection")
         return int(found[1])
 
 

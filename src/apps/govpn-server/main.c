@@ -80,12 +80,13 @@ int main(int argc, char **argv)
 	default:
 		break;
 	}
+	(void)signal(SIGPIPE,
+	             SIG_IGN); /* cannot fail for this signal; before the first line of the log */
 	log_set_level(opts.log_level);
 	int log = log_out_start();
 	if (log < 0)
 		log_warn("log.waits", LOG_STR("why", strerror(-log)));
-	(void)umask(077);               /* returns the old one */
-	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail for this signal */
+	(void)umask(077); /* returns the old one */
 	set_limits();
 	r = server_open(&s, &opts.server, &diag);
 	if (r > 0) {

@@ -274,6 +274,8 @@ int main(int argc, char **argv)
 	default:
 		break;
 	}
+	(void)signal(SIGPIPE,
+	             SIG_IGN); /* cannot fail for this signal; before the first line of the log */
 	mem_map_large();
 	log_set_level(d.opts.log_level);
 	int log = log_out_start();
@@ -282,7 +284,6 @@ int main(int argc, char **argv)
 	(void)umask(077); /* returns the old one */
 	if (setrlimit(RLIMIT_CORE, &no_core) != 0)
 		log_debug("core dumps stay allowed");
-	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail for this signal */
 	enum exit_code code = prepare(&d);
 	if (code == EXIT_CODE_OK) {
 		int r = run(&d);

@@ -204,8 +204,12 @@ void peer_offer(struct peer *p, uint64_t now_us)
 	p->offer_at_us = CLOCK_NEVER;
 	int r = make_offer(p, now_us);
 	if (r < 0) {
-		(void)log_err(r, "peer.offer",
-		              LOG_STR("peer", p->admission.label)); /* tried again */
+		/* Tried again, as often as it takes. */
+		if (r == -ENOBUFS)
+			log_limited(LOG_LEVEL_WARN, 30, "peer.no_room",
+			            LOG_STR("peer", p->admission.label));
+		else
+			(void)log_err(r, "peer.offer", LOG_STR("peer", p->admission.label));
 		link_free(GV_STEAL(p->next), false);
 		plan_retry(p, now_us);
 		return;

@@ -67,8 +67,9 @@ enum dataplane_drop {
 const char *dataplane_drop_name(enum dataplane_drop d);
 
 /*
- * Counters of one peer, of inner packets; and of one net, for the rest: packets of no peer, and datagrams without inner
- * packets (STUN, handshakes, SACKs). Written by the packet thread, read by the control thread, relaxed.
+ * Counters of one peer: inner packets, and of what was received also its records and handshake datagrams that were
+ * dropped; and of one net, for the rest: packets of no peer, and what is sent without inner packets (STUN, handshakes, SACKs).
+ * Written by the packet thread, read by the control thread, relaxed.
  */
 struct dataplane_stats {
 	_Atomic uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;

@@ -241,7 +241,7 @@ static void emit(struct shard *s, struct link *l, const struct out_packet *p)
 	add_to_bunch(s, l, p->data, p->len);
 }
 
-/* How many packets it is on the way. */
+/* How many packets it is on the way; 0: it cannot be cut. */
 static size_t packets_of(const struct out_packet *p)
 {
 	struct segment cut;
@@ -250,7 +250,7 @@ static size_t packets_of(const struct out_packet *p)
 		return 1;
 	return segment_begin(&cut, &p->vnet, &p->inner, p->data, p->len) == SEGMENT_OK
 	               ? segment_count(&cut)
-	               : 1;
+	               : 0;
 }
 
 static bool is_reached(const struct peer *p)
@@ -260,9 +260,11 @@ static bool is_reached(const struct peer *p)
 
 static bool may_go_to_all(const struct shard *s, struct net *n, size_t packets, size_t peers)
 {
-	size_t copies = GV_MIN(packets * peers, (size_t)COPIES_BURST);
+	size_t copies = packets * peers;
 
-	return bucket_take(&n->broadcasts, s->now_us, BROADCAST_RATE, BROADCAST_BURST, packets) &&
+	/* What one refuses must not cost the other. */
+	return bucket_allows(&n->copies, s->now_us, COPIES_RATE, COPIES_BURST, copies) &&
+	       bucket_take(&n->broadcasts, s->now_us, BROADCAST_RATE, BROADCAST_BURST, packets) &&
 	       bucket_take(&n->copies, s->now_us, COPIES_RATE, COPIES_BURST, copies);
 }
 
@@ -271,6 +273,10 @@ static void emit_to_all(struct shard *s, struct out_packet *p)
 	size_t packets = packets_of(p);
 	struct peer *peer;
 
+	if (packets == 0) {
+		drop(p->net->stats, DATAPLANE_DROP_TX_BAD, 1);
+		return;
+	}
 	DL_FOREACH(p->net->peers, peer)
 	p->sends += is_reached(peer);
 	if (p->sends == 0) {
@@ -323,7 +329,8 @@ static void handle(struct shard *s, struct out_packet *p)
 	struct peer *to = p->inner.version == 4 ? peer_by_ip4(n, be32_load(p->inner.dst))
 	                                        : peer_by_ip6(n, p->inner.dst);
 	if (to == NULL || to->in_use == NULL || !link_carries_ip(to->in_use)) {
-		drop(to != NULL ? to->stats : n->stats, DATAPLANE_DROP_TX_NO_PEER, 1);
+		drop(to != NULL ? to->stats : n->stats, DATAPLANE_DROP_TX_NO_PEER,
+		     GV_MAX(packets_of(p), (size_t)1));
 		return;
 	}
 	emit(s, to->in_use, p);

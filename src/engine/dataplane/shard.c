@@ -115,16 +115,21 @@ void shard_send_gone(struct shard *s, struct event *e)
 	mem_free(e);
 }
 
-bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst, size_t n)
+bool bucket_allows(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst, size_t n)
 {
-	uint64_t price = 1000000 / rate, most = price * burst;
-	uint64_t credit = b->last_us == 0 ? most : b->credit_us + (now_us - b->last_us);
+	int64_t price = 1000000 / rate, most = price * burst;
+	int64_t credit = b->last_us == 0 ? most : b->credit_us + (int64_t)(now_us - b->last_us);
 
 	b->last_us = now_us;
 	b->credit_us = GV_MIN(credit, most);
-	if (b->credit_us < price * n)
+	return b->credit_us >= GV_MIN(price * (int64_t)n, most);
+}
+
+bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst, size_t n)
+{
+	if (!bucket_allows(b, now_us, rate, burst, n))
 		return false;
-	b->credit_us -= price * n;
+	b->credit_us -= 1000000 / rate * (int64_t)n;
 	return true;
 }
 
@@ -310,18 +315,15 @@ static void run_command(struct shard *s, struct command *c)
 	}
 }
 
+/* Those that were there; what has come since makes the descriptor readable. */
 static void run_commands(struct shard *s)
 {
-	struct mq_msg *m;
+	for (struct mq_msg *m = mq_pop_all(s->commands), *next; m != NULL; m = next) {
+		struct command *c = GV_CONTAINER_OF(m, struct command, head);
 
-	while ((m = mq_pop_all(s->commands)) != NULL) {
-		for (struct mq_msg *next; m != NULL; m = next) {
-			struct command *c = GV_CONTAINER_OF(m, struct command, head);
-
-			next = m->next;
-			run_command(s, c);
-			command_free(c);
-		}
+		next = m->next;
+		run_command(s, c);
+		command_free(c);
 	}
 }
 

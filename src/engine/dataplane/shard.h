@@ -123,7 +123,7 @@ struct command {
 /* Tokens at so many a second, as many as `burst` at once. */
 struct bucket {
 	uint64_t last_us;
-	uint64_t credit_us; /* one token is 1 s / rate */
+	int64_t credit_us; /* one token is 1 s / rate; below 0: owed */
 };
 
 /* Broadcasts and multicasts: of a network towards its peers, and of a peer towards us. */
@@ -399,7 +399,9 @@ int shard_event(struct shard *s, enum event_lane lane, const struct dataplane_ev
 void shard_send_gone(struct shard *s, struct event *e);
 /* When shard_link_timeout() is due; CLOCK_NEVER: not at all. */
 void shard_timer(struct shard *s, struct link *l, uint64_t at_us);
-/* Takes n tokens, if there are so many. */
+/* Whether there are n tokens, or as many as there can be. */
+bool bucket_allows(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst, size_t n);
+/* Takes n tokens if bucket_allows(). Those above the burst are owed. */
 bool bucket_take(struct bucket *b, uint64_t now_us, unsigned rate, unsigned burst, size_t n);
 
 static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
