@@ -44,9 +44,12 @@ class Faults:
         check(self.b.run("status").code == OK, f"{what}: no status")
 
     def cannot_save(self, what):
-        """A new membership must not be promised when it cannot be kept."""
+        """A new membership must not be promised when it cannot be kept, nor that one has ended."""
         self.goes_on(what)
         before = saved(self.b)
+        spare, = before - {self.net}
+        result = self.b.run("leave", spare)
+        check(result.code == FAILED and result.json()["message"].startswith("left, but the state cannot be written: "), f"{result}")
         result = self.b.run("create", "unkept", "--server", self.server.url, *self.server.trust())
         check(result.code == FAILED, f"{what}: {result}")
         self.said[what] = result.json()["message"]
@@ -66,6 +69,7 @@ class Faults:
         check(saved(self.b) == {self.net}, f"{what} is over: {saved(self.b)}")
 
     def disk_full(self):
+        self.b.create("spare", self.server)
         fill(f"{self.b.state}/filler")
         self.cannot_save("disk full")
         os.unlink(f"{self.b.state}/filler")
@@ -73,6 +77,7 @@ class Faults:
 
     def no_right(self):
         """govpnd has given up the right to write where it has no permission, though it runs as root."""
+        self.b.create("spare", self.server)
         os.chmod(self.b.state, 0o500)
         self.cannot_save("no right to write")
         os.chmod(self.b.state, 0o700)

@@ -220,10 +220,11 @@ static void settle(struct op *op, const struct msg_network *m)
 	} else {
 		int r = state_add(s->config.state, st);
 		if (r == 0) {
-			j->st = NULL;
 			r = network_new(&n, s, st);
 			if (r < 0)
-				state_remove(s->config.state, st);
+				state_take(s->config.state, st);
+			else
+				j->st = NULL;
 		}
 		if (r < 0) {
 			fail_here(op, r);

@@ -706,14 +706,18 @@ void network_forget(struct network *n)
 void network_closed(struct network *n)
 {
 	struct supervisor *s = n->sup;
+	struct state_network *st = n->st;
 
 	n->phase = NETWORK_DOWN;
+	if (n->remove) {
+		/* Before anybody is told: what was acknowledged holds. */
+		state_take(s->config.state, st);
+		n->not_saved = supervisor_save(s);
+	}
 	supervisor_net_changed(n);
 	if (n->remove) {
-		struct state_network *st = n->st;
 		network_free(n);
-		state_remove(s->config.state, st);
-		(void)supervisor_save(s); /* logged; the next save does it */
+		state_network_free(st);
 	} else if (n->restart && !s->stopping) {
 		n->restart = n->again = false;
 		network_start(n);

@@ -78,7 +78,7 @@ int state_add(struct state *s, struct state_network *n)
 	return 0;
 }
 
-void state_remove(struct state *s, struct state_network *n)
+void state_take(struct state *s, const struct state_network *n)
 {
 	for (size_t i = 0; i < s->n_networks; i++) {
 		if (s->networks[i] != n)
@@ -86,7 +86,6 @@ void state_remove(struct state *s, struct state_network *n)
 		memmove(&s->networks[i], &s->networks[i + 1],
 		        (s->n_networks - i - 1) * sizeof(s->networks[0]));
 		s->n_networks--;
-		state_network_free(n);
 		return;
 	}
 }

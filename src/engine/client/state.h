@@ -126,8 +126,8 @@ void state_network_free(struct state_network *n);
  * save.
  */
 int state_add(struct state *s, struct state_network *n) gv_must_check gv_nonnull(1, 2);
-/* Takes it out and frees it. Does not save. */
-void state_remove(struct state *s, struct state_network *n) gv_nonnull(1, 2);
+/* Takes it out: it is the caller's, to be freed by state_network_free(). Does not save. */
+void state_take(struct state *s, const struct state_network *n) gv_nonnull(1, 2);
 
 struct state_network *state_find(const struct state *s, const uint8_t id[static NETID_SIZE])
 	gv_nonnull(1, 2);

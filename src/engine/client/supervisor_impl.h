@@ -89,6 +89,7 @@ struct network {
 	bool restart;   /* after NETWORK_CLOSING begin again */
 	bool again;     /* after NETWORK_CLOSING wait, then try again: it could not be opened */
 	bool remove;    /* after NETWORK_CLOSING forget the network */
+	int not_saved;  /* that it is forgotten: 0 or -errno; the next save does it */
 	struct diag problem; /* why it is not up, or has no signaling; empty while all is well */
 	enum exit_code problem_exit;
 	bool blocked;   /* by a subnet conflict: try again when addresses change */

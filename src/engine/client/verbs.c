@@ -63,8 +63,12 @@ static bool reply_when_gone(struct op *op)
 
 	if (n->phase != NETWORK_DOWN)
 		return false;
-	op_reply(op, json_pack("{s:s,s:s}", "id", netid_text(n->st->doc->network_id, id), "name",
-	                       n->st->doc->name));
+	if (n->not_saved < 0)
+		op_fail(op, EXIT_CODE_FAILED, "left, but the state cannot be written: %s",
+		        strerror(-n->not_saved));
+	else
+		op_reply(op, json_pack("{s:s,s:s}", "id", netid_text(n->st->doc->network_id, id),
+		                       "name", n->st->doc->name));
 	return true;
 }
 

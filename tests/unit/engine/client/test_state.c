@@ -212,7 +212,8 @@ static void state_saved_networks_come_back(void **state)
 	assert_string_equal(n->banned[0].name, "Ben");
 	assert_int_equal(netaddr_u32(&n->banned[0].ip4), 0x0a010209);
 	assert_int_equal(admission_verify(&n->admission, n->doc, NULL), ADMISSION_OK);
-	state_remove(s, n);
+	state_take(s, n);
+	state_network_free(n);
 	assert_int_equal(s->n_networks, 1);
 	assert_null(state_find(s, id));
 	state_close(s);
