@@ -47,6 +47,7 @@ struct rogue {
 
 	/* last events and data seen */
 	unsigned events[DATAPLANE_EVENT_TUN_LOST + 1];
+	unsigned settled; /* answers to rogue_settle(), not among the events */
 	uint8_t event_data[2048];
 	size_t event_len;
 	uint32_t event_link;
