@@ -247,7 +247,7 @@ def scenario(lab):
     server_program(table, server)
 
     # Nothing of all that did harm.
-    check(second.reaches(owner.ipv4(made["id"]), 2), "the members lost each other")
+    check(second.reaches(owner.ipv4(made["id"])), "the members lost each other")
     check(owner.run("status", made["id"]).code == OK, "the owner's daemon does not answer")
     if os.environ.get("GOVPN_WRITE_DOCS"):
         write_table("bad input", ("bad input", "program", "exit code", "message"),

@@ -16,7 +16,6 @@ from segments import is_4, is_intact, of, on_wire, transport
 TIME_LIMIT_S = 90
 ALONE = True
 RATE_MBIT, SECONDS = 20, 3
-TRIES = 3  # a machine that stands still for long lets TCP send again what was not lost
 CE = 3
 ECE, CWR = 0x40, 0x80
 
@@ -58,22 +57,15 @@ def scenario(lab):
     a.node.run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", f"{RATE_MBIT}mbit", "burst", "32kb", "latency", "400ms")
     six = [c.network()["ipv6"].split("/")[0] for c in (a, b)]
     lines = []
-
-    def measured(name, source, target, ecn):
+    for name, source, target, ecn in (("IPv4", addresses[a], addresses[b], 1), ("IPv6", *six, 1), ("without ECN", addresses[a], addresses[b], 0)):
         for c in (a, b):
             c.node.sysctl("net/ipv4/tcp_ecn", ecn)
         got = run(lab, a, b, target, source)
         lines.append(f"{name}: {got['mbit']:.1f} Mbit/s, {got['marked']} marked, {got['dropped']} dropped, {got['again']} sent again")
-        return got
-
-    without = measured("without ECN", addresses[a], addresses[b], 0)
-    check(without["marked"] == 0 and without["dropped"] > 0, f"{without}")
-    for name, source, target in (("IPv4", addresses[a], addresses[b]), ("IPv6", *six)):
-        for _ in range(TRIES):
-            got = measured(name, source, target, 1)
+        check(got["mbit"] > 0.8 * RATE_MBIT, lines[-1])
+        if ecn:
             check(got["marked"] > 0 and got["ece"] > 0 and got["cwr"] > 0, f"{name}: nothing was told: {got}")
-            if got["dropped"] == 0 and got["again"] == 0 and got["mbit"] > 0.95 * without["mbit"]:
-                break
+            check(got["dropped"] == 0 and got["again"] == 0, f"{name}: told by loss: {got}")
         else:
-            check(False, f"told by loss, or slower than without: {'; '.join(lines)}")
+            check(got["marked"] == 0 and got["dropped"] > 0, f"{name}: {got}")
     return "; ".join(lines)

@@ -27,7 +27,7 @@ def scenario(lab):
     other_net = other.create("party", server)
     me.join(other_net["invite"])
     address = wait_mesh(lab, [me, other])[other]
-    connects, number = Connects(lab, me, address), 200 if lab.long else 10
+    connects, number = Connects(lab, me, address), 200 if lab.long else 20  # of fewer the 95th percentile is the largest
     path = f"{RUN}/hello-items"
     write_items(path, [client_hello() for _ in range(200)])
     quiet, loud = [], []
@@ -40,11 +40,9 @@ def scenario(lab):
         check(flood.poll() is None, "the flood ended too soon")
         flood.kill()
         flood.wait()
-    # Of ten the largest is no percentile: one that the machine held up is none of the flood's.
-    rank = 95 if lab.long else 90
-    added = max(percentile(loud, p) - percentile(quiet, p) for p in (50, rank))
-    figures = (f"{number} of {number} connected under the flood: median {percentile(loud, 50)} ms, p{rank} {percentile(loud, rank)}; "
-               f"without {percentile(quiet, 50)}, p{rank} {percentile(quiet, rank)}")
+    added = max(percentile(loud, p) - percentile(quiet, p) for p in (50, 95))
+    figures = (f"{number} of {number} connected under the flood: median {percentile(loud, 50)} ms, p95 {percentile(loud, 95)}; "
+               f"without {percentile(quiet, 50)}, p95 {percentile(quiet, 95)}")
     print(sorted(loud), sorted(quiet))
-    check(added <= ADDED_MS * lab.slow, figures)
+    check(added <= ADDED_MS, figures)
     return figures
