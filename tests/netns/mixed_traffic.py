@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Mixed traffic for an hour (GOVPN_TRAFFIC_MINUTES, 60): UDP, TCP, ping and broadcast, about 10 Mbit/s between four computers.
-Each minute one of them leaves and joins; every third minute one gets another address, inside or outside; every tenth the
-server is killed and comes back, in the first half: in the second one it must live for its memory to be compared. Memory and
+Each minute one of them leaves and joins; every third minute one gets another address, inside or outside; every fifth of
+the first half the server is killed and comes back; in the second half it lives, for its memory to be compared. Memory and
 descriptors of every daemon and of the server stay where they were, and every packet that went into a tunnel and did not come
 out stands in a counter, or fell into the seconds of a change.
 
@@ -180,7 +180,7 @@ class Run:
             self.roam(who, n % 2 == 0)
             self.go(15)
             before = self.settle("new address", before, (who,))
-        if n % 10 == 9 and n < MINUTES // 2:
+        if n % 5 == 4 and n < MINUTES // 2:
             self.traffic.start()
             self.server_restart()
             self.go(10)
